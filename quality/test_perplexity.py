@@ -1,0 +1,24 @@
+"""Perplexity: how well the variant predicts text it has not seen, and the limit its scheme may not exceed."""
+
+import math
+
+import pytest
+
+from fixtures.verdict.rule import exceeds_limit
+
+pytestmark = pytest.mark.needs("score")
+
+
+def test_perplexity(variant, protocol, text, score, judge):
+    rule, tokens = protocol
+    scored = score(protocol)
+    inputs = {"corpus": text.corpus.sha256, "protocol": rule.name}
+    measured = judge("perplexity", f"{rule.name}@{tokens}", scored["nll"], groups=tuple(scored["groups"]), inputs=inputs)
+    assert math.isfinite(measured.value)
+
+
+def test_perplexity_limit(variant, text, score, reference, settings):
+    scored = score(settings.plan.protocols(slow=True)[0])
+    perplexity, yardstick = (math.exp(nll.mean()) for nll in (scored["nll"], reference.nll))
+    excess = exceeds_limit(perplexity, yardstick, variant.variant.scheme)
+    assert not excess, excess
