@@ -16,7 +16,7 @@ def evaluated(request, task, variant, show):
         with show(f"{variant.variant.id} {task}") as update:
             found, notes = tasks.run(task, variant, state.checkpoint, state.settings, update)
     except (NotInstalled, tasks.TaskError, WorkerError) as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     state.notes += [*notes, *(f"{variant.variant.id} {each}" for each in found)]
     return found
 
