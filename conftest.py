@@ -1,3 +1,3 @@
-"""The suite's options and hooks live in `fixtures/session.py`, its fixtures in `fixtures/pytest_fixtures.py`."""
+"""The suite's options and hooks live in `fixtures/session.py` and `spread.py`, its fixtures in `pytest_fixtures.py`."""
 
-pytest_plugins = ("fixtures.session", "fixtures.pytest_fixtures")
+pytest_plugins = ("fixtures.session", "fixtures.spread", "fixtures.pytest_fixtures")
