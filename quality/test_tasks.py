@@ -9,12 +9,12 @@ from fixtures.session import plumbline
 
 
 @pytest.fixture
-def evaluated(request, task, variant, show):
+def evaluated(request, task, variant, model_run, show):
     """What lm-eval makes of the variant's answers; a task that cannot be had fails in one sentence."""
     state = plumbline(request.config)
     try:
         with show(f"{variant.variant.id} {task}") as update:
-            found, notes = tasks.run(task, variant, state.checkpoint, state.settings, update)
+            found, notes = tasks.run(task, variant, model_run.checkpoint, state.settings, update)
     except (NotInstalled, tasks.TaskError, WorkerError) as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     state.notes += [*notes, *(f"{variant.variant.id} {each}" for each in found)]
