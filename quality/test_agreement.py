@@ -4,8 +4,8 @@ import pytest
 
 # An engine may sum in another order, and keep its cache in another type, than the library that gives the measure.
 FACTOR = 4
-# The share of greedy steps that may differ, if at all explained by rounding. In float32 none is.
-FLIPS = {"float32": 0.0, "bfloat16": 0.1, "float16": 0.04}
+# The share of greedy steps that may fall on the other side of a near tie, beyond those of the measure itself.
+CHANCE = {"float32": 0.0, "bfloat16": 0.02, "float16": 0.02}
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def distance(variant, exact):
 @pytest.mark.consistency("float64")
 def test_log_probabilities_are_those_of_float64(exact, distance, score, settings):
     nll = score(settings.plan.protocols(slow=True)[0])["nll"]
-    assert exact.error(nll) <= FACTOR * distance.error
+    ratio = exact.error(nll) / distance.error
+    assert ratio <= FACTOR, f"{ratio:.1f} times as far from float64 as {distance.error:.2g} nats"
 
 
 @pytest.mark.needs("generate", "batch", "logits", "float")
@@ -29,4 +30,4 @@ def test_log_probabilities_are_those_of_float64(exact, distance, score, settings
 def test_greedy_tokens_are_those_of_float64(variant, exact, distance):
     flips = exact.flips(variant.call)
     assert [flip for flip in flips if not flip.explained or flip.noise > FACTOR * distance.noise] == []
-    assert len(flips) <= FLIPS[variant.variant.scheme.dtype] * exact.steps
+    assert len(flips) <= FACTOR * distance.flips + CHANCE[variant.variant.scheme.dtype] * exact.steps
