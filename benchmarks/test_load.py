@@ -1,6 +1,10 @@
 """Load: how long a model takes to be ready, and how many bytes its weights are."""
 
+import pytest
+
 from fixtures.resident import Resident
+
+pytestmark = pytest.mark.needs("resident")
 
 
 def test_load_time(variant: Resident, judge):

@@ -6,6 +6,8 @@ import pytest
 
 from fixtures import memory
 
+pytestmark = pytest.mark.needs("resident")
+
 
 def test_memory_at_rest(variant, judge):
     held = variant.memory["pss"] or variant.memory["uss"]
