@@ -1,0 +1,10 @@
+"""Against: is this tree slower or fatter than another one? Fresh workers of both take turns, restart by restart."""
+
+import pytest
+
+pytestmark = [pytest.mark.against, pytest.mark.needs("generate")]
+
+
+def test_against_the_old_side(versus):
+    verdicts = versus()
+    assert verdicts
