@@ -1,5 +1,6 @@
 """Consistency: what must hold of one variant with itself, whatever its quality."""
 
+import math
 import re
 
 import numpy as np
@@ -27,7 +28,10 @@ def generate(variant, batch, n, **more):
 
 
 def unexplained(variant, batch, alone, together):
-    """Where a row says other tokens beside others than `alone`, and it was no near tie by the engine's own noise."""
+    """Where a row says other tokens beside others than `alone`, and it was no near tie by the engine's own noise.
+
+    Who tells no log-probabilities leaves that open, which is neither a pass nor a failure.
+    """
     offers = variant.variant.offers
 
     def logprobs(context, others):
@@ -46,13 +50,15 @@ def unexplained(variant, batch, alone, together):
 
         def weigh(at, chosen):
             if "logits" not in offers:
-                return float("inf"), 0.0
+                return math.nan, 0.0
             ways = logprobs([*batch[row], *alone[row][:at]], others)
             return float(ways[0, alone[row][at]] - ways[0, chosen]), float(np.ptp(ways, axis=0).max())
 
         return flips(row, alone[row], said, go_on, weigh)
 
     found = [flip for row, said in enumerate(together) for flip in flips_of(row, said)]
+    if untold := sum(math.isnan(flip.margin) for flip in found):
+        pytest.skip(f"{untold} tokens differ beside other rows; no log-probabilities tell a near tie from a fault")
     return [flip for flip in found if not flip.explained]
 
 
