@@ -15,5 +15,4 @@ def test_against_the_old_side(versus):
 def test_canaries(canaries):
     """What they find is a verdict, not a failure of this test."""
     found = canaries()
-    assert found.caught <= found.positives
-    assert found.reds <= found.nulls
+    assert found.lines
