@@ -1,4 +1,10 @@
-"""The suite's options and hooks live in `fixtures/session.py`, `collection.py` and `spread.py`, its fixtures in
-`pytest_fixtures.py`."""
+"""The suite's options and hooks live in `fixtures/session.py`, `collection.py`, `kernel_session.py` and `spread.py`, its
+fixtures in `pytest_fixtures.py`."""
 
-pytest_plugins = ("fixtures.session", "fixtures.collection", "fixtures.spread", "fixtures.pytest_fixtures")
+pytest_plugins = (
+    "fixtures.session",
+    "fixtures.collection",
+    "fixtures.spread",
+    "fixtures.pytest_fixtures",
+    "fixtures.kernel_session",
+)

@@ -1,0 +1,143 @@
+"""Grids, products and packings that are wrong."""
+
+import numpy as np
+
+from fixtures.formats import affine, packed_words, products
+from fixtures.mutant import Mutant, codes_of, multiply, rounded_weight, unpack
+from fixtures.packed import AWQ_ORDER, pack
+
+LINEAR, TORCH = affine.ONNX["linear_u8"], affine.TORCH["per_channel_i8"]
+U8I8, I8I8 = products.INTEGER_PRODUCTS["u8xi8"], products.INTEGER_PRODUCTS["i8xi8"]
+NBITS, ROUNDED = products.NBITS_PRODUCTS["nbits4_product"], products.NBITS_PRODUCTS["nbits4_product_int8"]
+GPTQ3, GPTQ4, AWQ = packed_words.GPTQ["gptq3"], packed_words.GPTQ["gptq4"], packed_words.AWQ["awq4"]
+
+
+def to_linear(rounding=np.rint, saturate=True):
+    def to_integers(values, scales, zeros, **_):
+        codes = rounding(values / scales[:, None]) + zeros[:, None]
+        return (codes.clip(0, 255) if saturate else codes.clip(-1e9, 1e9)).astype(np.int64) % 256
+
+    return to_integers
+
+
+def tail_truncated(values, scales, zeros, **_):
+    codes = LINEAR.codes(values, scales, zeros)
+    tail = values.shape[1] % 8
+    if tail:
+        codes[:, -tail:] = (np.floor(values[:, -tail:] / scales[:, None]) + zeros[:, None]).clip(0, 255)
+    return codes
+
+
+def axis_mixed_up(values, scales, zeros, **_):
+    along = np.resize(scales, values.shape[1]), np.resize(zeros, values.shape[1])
+    return np.rint(values / along[0] + along[1]).clip(-128, 127).astype(np.int64)
+
+
+def difference_wraps(codes, scales, zeros, **_):
+    difference = (codes.astype(np.uint8) - zeros[:, None].astype(np.uint8)).astype(np.int8)
+    return difference.astype(np.float32) * scales[:, None]
+
+
+def saturating_pairs(a, b, **_):
+    """Products added two at a time in int16, which saturates: x86's vpmaddubsw."""
+    wide = a.astype(np.int64)[:, :, None] * b.astype(np.int64)[None]
+    padded = np.pad(wide, ((0, 0), (0, wide.shape[1] % 2), (0, 0)))
+    pairs = padded.reshape(len(a), -1, 2, b.shape[1]).sum(axis=2)
+    return pairs.clip(-(2**15), 2**15 - 1).sum(axis=1)
+
+
+def sign_dropped(a, b, **_):
+    return a.astype(np.int64) @ b.view(np.uint8).astype(np.int64)
+
+
+def odd_row_lost(a, b, constant=False, **_):
+    kept = a.shape[1] - (a.shape[1] % 2 if constant else 0)
+    return a[:, :kept].astype(np.int64) @ b[:kept].astype(np.int64)
+
+
+def large_blocks_silent(a, weight, block, zeros, **_):
+    found = multiply(NBITS, a, weight, block, zeros)
+    return found if block < 256 else {**found, "product": np.zeros_like(found["product"])}
+
+
+def last_block_partial(a, weight, block, zeros, **_):
+    found, whole = multiply(NBITS, a, weight, block, zeros), len(weight) // block * block
+    return {**found, "product": (a[:, :whole].astype(np.float64) @ found["weight"][:whole]).astype(np.float32)}
+
+
+def one_activation_scale(a, weight, block, zeros, **_):
+    """Activations rounded with one scale for all rows: a loud row makes the others coarse."""
+    told, step = rounded_weight(weight, 4, block, zeros), np.abs(a).max() / 127 or 1
+    return {"product": (np.rint(a.astype(np.float64) / step) * step @ told).astype(np.float32), "weight": told}
+
+
+def no_clamp(form):
+    def packing(weight, scales, zeros, groups):
+        codes = np.rint(weight.T / scales[groups]).astype(np.int64) + zeros[groups]
+        words = np.zeros((len(codes) * form.bits // 32, codes.shape[1]), np.int64)
+        per_word = 32 // form.bits
+        for at in range(len(codes)):
+            words[at // per_word] |= codes[at] << form.bits * (at % per_word)
+        return {"qweight": words.astype(np.uint32).view(np.int32), "qzeros": form.words(codes & 1, zeros)["qzeros"]}
+
+    return packing
+
+
+def spill_lost(weight, scales, zeros, groups):
+    """Three bits that cross a word's end lose what lies beyond it."""
+    words = dict(GPTQ3.words(codes_of(GPTQ3, weight, scales, zeros, groups), zeros))
+    words["qweight"] = words["qweight"].copy()
+    words["qweight"][1::3] &= ~1
+    return words
+
+
+def awq_packed(order):
+    def packing(weight, scales, zeros, groups):
+        codes = codes_of(AWQ, weight, scales, zeros, groups)
+        codes, zeros = (each.reshape(len(each), -1, 8)[:, :, order].reshape(each.shape) for each in (codes, zeros))
+        return {"qweight": pack(codes, 4), "qzeros": pack(zeros, 4)}
+
+    return packing
+
+
+def carry(qzeros):
+    """One added to each word's codes at once: where a code is full, the next one is raised too."""
+    return (np.ascontiguousarray(qzeros).view(np.uint32) + np.uint32(0x11111111)).view(np.int32) ^ 1
+
+
+def sign_extended(qweight, qzeros, scales, groups):
+    shifted = np.repeat(qweight, 8, axis=0) >> np.tile(4 * np.arange(8), len(qweight))[:, None]
+    codes = np.where(np.arange(len(shifted))[:, None] % 8 == 7, shifted, shifted & 15)
+    zeros = np.repeat(qzeros, 8, axis=1) >> np.tile(4 * np.arange(8), qzeros.shape[1]) & 15
+    return ((codes - zeros[groups]) * scales[groups]).astype(np.float16).astype(np.float32)
+
+
+def groups_ignored(qweight, qzeros, scales, groups):
+    return unpack(GPTQ4, qweight, qzeros, scales, np.arange(len(groups)) * len(scales) // len(groups))
+
+
+def zeros_too_high(qweight, qzeros, scales, groups):
+    return unpack(GPTQ4, qweight, qzeros, scales, groups) - scales[groups]
+
+
+MUTANTS = (
+    Mutant("half-up", LINEAR, "ties go up, not to the even", {"to_integers": to_linear(lambda x: np.floor(x + 0.5))}),
+    Mutant("no-saturation", LINEAR, "codes wrap", {"to_integers": to_linear(saturate=False)}),
+    Mutant("tail-truncated", LINEAR, "what is left after the vectors is cut off", {"to_integers": tail_truncated}),
+    Mutant("difference-wraps", LINEAR, "code minus zero in eight bits", {"from_integers": difference_wraps}),
+    Mutant("axis-mixed-up", TORCH, "scales run along the wrong axis", {"to_integers": axis_mixed_up}),
+    Mutant("saturating-pairs", U8I8, "pairs are added in int16", {"multiply_integers": saturating_pairs}),
+    Mutant("sign-dropped", I8I8, "b is read without its sign", {"multiply_integers": sign_dropped}),
+    Mutant("odd-row-lost", I8I8, "a packed matrix loses its last odd row", {"multiply_integers": odd_row_lost}),
+    Mutant("large-blocks-silent", NBITS, "blocks of 256 give zeros", {"multiply": large_blocks_silent}),
+    Mutant("last-block-partial", NBITS, "what does not fill a block is left out", {"multiply": last_block_partial}),
+    Mutant("one-activation-scale", ROUNDED, "all rows share a scale", {"multiply": one_activation_scale}),
+    Mutant("no-clamp", GPTQ4, "a code that is too large spills", {"pack": no_clamp(GPTQ4)}),
+    Mutant("spill-lost", GPTQ3, "a code across two words loses a bit", {"pack": spill_lost}),
+    Mutant("order-dropped", AWQ, "columns as they are", {"pack": awq_packed(list(range(8)))}),
+    Mutant("order-inverted", AWQ, "the inverse of the order", {"pack": awq_packed(list(np.argsort(AWQ_ORDER)))}),
+    Mutant("carry", GPTQ4, "the lowest zero of each word is flipped", {"shift_zeros": carry}),
+    Mutant("zero-off-by-one", GPTQ4, "zeros are read one too high", {"unpack": zeros_too_high}),
+    Mutant("groups-ignored", GPTQ4, "each input is of the group that its place suggests", {"unpack": groups_ignored}),
+    Mutant("sign-extended", GPTQ4, "a word's highest code keeps its sign", {"unpack": sign_extended}),
+)  # fmt: skip

@@ -1,0 +1,90 @@
+"""A block is an island: what is around it, how many there are, and what was called before, changes nothing in it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from fixtures.strategies import batches, blocks, seeds
+
+pytestmark = pytest.mark.needs("quantize", "locality")
+
+
+def same(first, second):
+    """Whether two blocks' or batches' stored arrays are equal to the bit."""
+    return all(np.array_equal(first[name].view(np.uint8), second[name].view(np.uint8)) for name in first)
+
+
+def part(stored, index):
+    return {name: np.ascontiguousarray(array[index]) for name, array in stored.items()}
+
+
+@given(batches(), st.integers(0, 255), st.floats(-1, 1, width=32))
+def test_changing_a_value_changes_its_block_alone(kernel, batch, position, share):
+    values = kernel.values([*batch, batch[0]])
+    changed = values.copy()
+    changed[-1, position % kernel.form.block] = share * np.abs(values[-1]).max()
+
+    before, after = kernel.quantize(values), kernel.quantize(changed)
+
+    assert same(part(before, slice(0, -1)), part(after, slice(0, -1)))
+
+
+@given(batches(), st.randoms(use_true_random=False))
+def test_order_of_blocks(kernel, batch, random):
+    values = kernel.values(batch)
+    order = random.sample(range(len(values)), len(values))
+
+    assert same(part(kernel.quantize(values), order), kernel.quantize(values[order]))
+
+
+@given(batches(most=2), seeds())
+@settings(max_examples=5)
+def test_many_blocks_are_as_each_alone(kernel, batch, seed):
+    rng, few = np.random.default_rng(seed), kernel.values(batch)
+    count = 2**19 // (4 * kernel.form.block) + 3
+    many = few[rng.integers(len(few), size=count)] * rng.choice((1, 0.5, 0.25), (count, 1)).astype(np.float32)
+    picked = rng.integers(count, size=20)
+
+    whole, alone = kernel.quantize(many), kernel.quantize(many[picked])
+
+    assert same(part(whole, picked), alone)
+
+
+class Calls(RuleBasedStateMachine):
+    """Calls in any order: the first answer for each input is the answer ever after."""
+
+    kernel = None
+
+    def __init__(self):
+        super().__init__()
+        self.first = {}
+
+    @rule(block=blocks(), scale=st.sampled_from((1.0, -1.0, 0.5)))
+    def quantize(self, block, scale):
+        values = self.kernel.values([block]) * np.float32(abs(scale) if self.unsigned else scale)
+        self.remember(values, self.kernel.quantize(values))
+
+    @precondition(lambda self: self.first)
+    @rule(data=st.data())
+    def again(self, data):
+        values = np.frombuffer(data.draw(st.sampled_from(list(self.first))), np.float32).reshape(1, -1)
+        self.remember(values, self.kernel.quantize(values))
+
+    @property
+    def unsigned(self):
+        return self.kernel.form.levels is not None and self.kernel.form.levels[0] >= 0
+
+    def remember(self, values, stored):
+        self.last = self.first.setdefault(values.tobytes(), stored), stored
+
+    @invariant()
+    def answers_repeat(self):
+        assert same(*getattr(self, "last", ({}, {})))
+
+
+def test_earlier_calls_change_nothing(kernel):
+    machine = type("Calls", (Calls,), {"kernel": kernel})
+
+    run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=15))

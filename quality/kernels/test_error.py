@@ -1,0 +1,101 @@
+"""How far a value may be from what it became: never beyond the format's bound, never farther than the nearest code."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from fixtures.strategies import batches
+
+pytestmark = pytest.mark.needs("quantize")
+
+
+def error(values, found):
+    return np.abs(values.astype(np.float64) - found.astype(np.float64))
+
+
+@pytest.mark.needs("bound")
+@given(batches())
+def test_bound(kernel, batch):
+    values = kernel.values(batch)
+
+    found = error(values, kernel.round_trip(values))
+
+    assert (found <= kernel.form.bound(values)).all()
+
+
+@pytest.mark.needs("choices")
+@given(batches())
+def test_nearest_choice(kernel, batch):
+    values = kernel.values(batch)
+
+    stored = kernel.quantize(values)
+
+    choices = kernel.form.choices(stored)
+    nearest = np.abs(values.astype(np.float64)[..., None] - choices).min(axis=2)
+    rounding = 2.0**-20 * np.abs(choices).max(axis=2)
+    assert (error(values, kernel.form.decode(stored)) <= nearest + rounding).all()
+
+
+@given(batches())
+def test_never_worse_than_zeros(kernel, batch):
+    values = kernel.values(batch).astype(np.float64)
+
+    found = error(values, kernel.round_trip(values.astype(np.float32)))
+
+    assert ((found**2).sum(axis=1) <= 1.0001 * (values**2).sum(axis=1)).all()
+
+
+@pytest.mark.needs("zero")
+@given(batches())
+def test_zero_preserved(kernel, batch):
+    values = kernel.values(batch)
+
+    found = kernel.round_trip(values)
+
+    assert (found[values == 0] == 0).all()
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_zeros_stay_zeros(kernel, zero):
+    values = np.full((2, kernel.form.block), zero, np.float32)
+
+    assert (kernel.round_trip(values) == 0).all()
+
+
+@given(batches())
+def test_finite_stays_finite(kernel, batch):
+    values = kernel.values(batch)
+
+    assert np.isfinite(kernel.round_trip(values)).all()
+
+
+@pytest.mark.needs("flushed")
+def test_flushed_to_zeros_up_to_the_stated_magnitude(kernel):
+    flushed, kept = (np.full((1, kernel.form.block), kernel.form.flushed * factor, np.float32) for factor in (1, 1.001))
+
+    assert (kernel.round_trip(flushed) == 0).all()
+    assert (kernel.round_trip(kept)[flushed > 0] != 0).all()
+
+
+@pytest.mark.needs("infinite")
+def test_finite_below_the_stated_magnitude_and_not_from_there_on(kernel):
+    below, from_there = (
+        np.full((1, kernel.form.block), kernel.form.infinite * factor, np.float32) for factor in (0.999, 1)
+    )
+
+    assert np.isfinite(kernel.round_trip(below)).all()
+    assert not np.isfinite(kernel.round_trip(from_there)).all()
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+@given(batches(most=2))
+def test_what_is_not_finite_is_not_lost(kernel, what, batch):
+    values = kernel.values([batch[0], *batch])
+    clean = kernel.round_trip(values)
+    poisoned = values.copy()
+    poisoned[0, 5] = what
+
+    found = kernel.round_trip_unless_refused(poisoned)
+
+    assert found is None or not np.isfinite(found[0, 5])
+    assert found is None or np.array_equal(found[1:], clean[1:], equal_nan=True)

@@ -1,0 +1,103 @@
+"""Packing: words are the bit stream of their codes, a code is no business of its neighbours, and reading gives them back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.needs("packing")
+
+INPUTS, OUTPUTS, GROUP = 64, 32, 32
+
+
+@st.composite
+def layers(draw):
+    """Codes and zeros of eight bits, to be cut to the form's, and scales that float16 has."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    constant = draw(st.sampled_from((None, 0, 255)))
+    codes = rng.integers(0, 256, (INPUTS, OUTPUTS)) if constant is None else np.full((INPUTS, OUTPUTS), constant)
+    zeros = rng.integers(0, 256, (INPUTS // GROUP, OUTPUTS))
+    scales = np.exp2(rng.uniform(-10, 0, (INPUTS // GROUP, OUTPUTS))).astype(np.float16).astype(np.float32)
+    return codes, zeros, scales
+
+
+def cut(form, *arrays):
+    return [array & (2**form.bits - 1) for array in arrays]
+
+
+def groups_of(inputs):
+    return np.arange(inputs) // GROUP
+
+
+def weight_of(codes, zeros, scales, groups):
+    """[outputs, inputs] in float32: exact, since a float16 times such an integer fits."""
+    return ((codes - zeros[groups]) * scales[groups]).astype(np.float32).T
+
+
+def packed(kernel, weight, scales, zeros, groups):
+    return kernel.call("pack", form=kernel.form.name, weight=weight, scales=scales, zeros=zeros, groups=groups)
+
+
+@given(layers())
+def test_words_are_the_stream_of_codes(kernel, layer):
+    codes, zeros = cut(kernel.form, *layer[:2])
+    groups, scales = groups_of(INPUTS), layer[2]
+
+    found = packed(kernel, weight_of(codes, zeros, scales, groups), scales, zeros, groups)
+
+    for name, words in kernel.form.words(codes, zeros).items():
+        assert np.array_equal(found[name], words), name
+
+
+@given(layers(), st.integers(0, INPUTS - 1), st.integers(0, OUTPUTS - 1), st.sampled_from((-40.0, 300.0)))
+def test_a_weight_off_the_grid_spoils_no_neighbour(kernel, layer, row, column, steps):
+    codes, zeros = cut(kernel.form, *layer[:2])
+    groups, scales = groups_of(INPUTS), layer[2]
+    weight = weight_of(codes, zeros, scales, groups)
+    weight[column, row] = steps * scales[groups[row], column]
+    expected = codes.copy()
+    expected[row, column] = np.clip(steps + zeros[groups[row], column], 0, 2**kernel.form.bits - 1)
+
+    found = packed(kernel, weight, scales, zeros, groups)
+
+    assert np.array_equal(found["qweight"], kernel.form.words(expected, zeros)["qweight"])
+
+
+@pytest.mark.needs("unpack")
+@given(layers())
+def test_reading_gives_the_weights(kernel, layer):
+    codes, zeros = cut(kernel.form, *layer[:2])
+    groups, scales = groups_of(INPUTS), layer[2]
+
+    found = kernel.call(
+        "unpack", form=kernel.form.name, **kernel.form.words(codes, zeros), scales=scales, groups=groups
+    )
+
+    # The library multiplies in float16.
+    expected = weight_of(codes, zeros, scales, groups).T.astype(np.float16).astype(np.float32)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.needs("unpack", "grouped by index")
+@given(layers(), st.randoms(use_true_random=False))
+def test_groups_may_lie_scattered(kernel, layer, random):
+    codes, zeros = cut(kernel.form, *layer[:2])
+    groups, scales = np.array(random.sample(list(groups_of(INPUTS)), INPUTS)), layer[2]
+    weight = weight_of(codes, zeros, scales, groups)
+
+    words = packed(kernel, weight, scales, zeros, groups)
+    found = kernel.call("unpack", form=kernel.form.name, **words, scales=scales, groups=groups)
+
+    assert np.array_equal(found, weight.T.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.needs("shift_zeros", "grouped by index")
+@given(layers())
+def test_version_one_becomes_version_two(kernel, layer):
+    [zeros] = cut(kernel.form, layer[1])
+    zeros = np.maximum(zeros, 1)  # version 1 cannot say zero
+
+    stored = kernel.form.words(layer[0] & 1, zeros - 1)["qzeros"]
+    found = kernel.call("shift_zeros", form=kernel.form.name, qzeros=stored)
+
+    assert np.array_equal(found, kernel.form.words(layer[0] & 1, zeros)["qzeros"])

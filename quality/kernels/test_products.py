@@ -1,0 +1,101 @@
+"""Products: of integers exact whatever the path, with quantized weights within the bound, and a row's result its own."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+EXTREMES = {"uint8": (0, 255, 1, 128, 127), "int8": (-128, 127, 0, 1, -1)}
+
+
+@st.composite
+def integer_matrices(draw):
+    """Two recipes of matrices of any size up to an inner dimension of 4096, random or of extreme values."""
+    rows, columns = draw(st.integers(1, 9)), draw(st.integers(1, 33))
+    inner = draw(st.integers(1, 70) | st.sampled_from((255, 256, 1023, 4096)))
+    return rows, inner, columns, draw(st.booleans()), draw(st.integers(0, 2**32 - 1))
+
+
+def level(kernel, number):
+    """One of the levels at which the library may rewrite a graph."""
+    known = kernel.kernel.adapter.optimizations
+    return known[number % len(known)]
+
+
+def integers(dtype, shape, extreme, rng):
+    if extreme:
+        return rng.choice(EXTREMES[dtype], shape).astype(dtype)
+    information = np.iinfo(dtype)
+    return rng.integers(information.min, information.max, shape, dtype, endpoint=True)
+
+
+@pytest.mark.needs("integer product")
+@given(integer_matrices(), st.booleans(), st.integers(0, 11))
+def test_integer_product_is_exact(kernel, case, constant, optimization):
+    rows, inner, columns, extreme, seed = case
+    rng, form = np.random.default_rng(seed), kernel.form
+    a, b = integers(form.left, (rows, inner), extreme, rng), integers(form.right, (inner, columns), extreme, rng)
+
+    found = kernel.call(
+        "multiply_integers", form=form.name, a=a, b=b, constant=constant, optimization=level(kernel, optimization)
+    )
+
+    assert np.array_equal(found, form.product(a, b))
+
+
+@pytest.mark.needs("integer product")
+def test_integer_product_of_the_largest(kernel):
+    form = kernel.form
+    largest = {"uint8": 255, "int8": -128}
+    a, b = np.full((4, 1024), largest[form.left], form.left), np.full((1024, 48), largest[form.right], form.right)
+
+    found = kernel.call("multiply_integers", form=form.name, a=a, b=b)
+
+    assert np.array_equal(found, form.product(a, b))
+
+
+@st.composite
+def weight_matrices(draw):
+    """Activations [rows, inner] and a weight [inner, columns]; the inner dimension need not be a multiple of the block."""
+    block = draw(st.sampled_from((16, 32, 64, 128, 256)))
+    inner = draw(st.sampled_from((block, 2 * block, 3 * block, block + 16, block - 1, 5)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 40))
+    scale = 2.0 ** draw(st.integers(-8, 8))
+    a = (rng.standard_normal((rows, inner)) * scale).astype(np.float32)
+    weight = (rng.standard_normal((inner, columns)) * 2.0 ** rng.integers(-6, 6, columns)).astype(np.float32)
+    return a, weight, block
+
+
+@pytest.mark.needs("weight product")
+@given(weight_matrices(), st.booleans(), st.integers(0, 11))
+def test_weight_product_is_within_the_bound(kernel, case, zeros, optimization):
+    a, weight, block = case
+
+    found = kernel.call(
+        "multiply",
+        form=kernel.form.name,
+        a=a,
+        weight=weight,
+        block=block,
+        zeros=zeros,
+        optimization=level(kernel, optimization),
+    )
+
+    wide, told = a.astype(np.float64), found["weight"]
+    assert (np.abs(found["product"] - wide @ told) <= kernel.form.bound(wide, told, block)).all()
+
+
+@pytest.mark.needs("weight product")
+@given(weight_matrices(), st.booleans())
+@settings(max_examples=60)
+def test_rows_do_not_depend_on_each_other(kernel, case, zeros):
+    a, weight, block = case
+    arguments = {"form": kernel.form.name, "weight": weight, "block": block, "zeros": zeros}
+    louder = np.concatenate([a, 100 * a[:1]])
+
+    alone = kernel.call("multiply", a=a, **arguments)["product"]
+    among = kernel.call("multiply", a=louder, **arguments)["product"][: len(a)]
+
+    bound = kernel.form.bound(a.astype(np.float64), weight.astype(np.float64), block)
+    assert (np.abs(alone - among) <= 2 * bound).all()

@@ -1,0 +1,57 @@
+"""A tensor's shape is no business of its values: any shape comes back as it went, with each value within its block's bound."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+STORAGES = ("uint8", "int8", "float16", "bfloat16", "float32")
+
+
+@st.composite
+def shapes(draw):
+    """Up to four dimensions; the last in whole blocks and a rest, which is dropped where there can be none."""
+    leading = draw(st.lists(st.sampled_from((1, 2, 3)), max_size=3))
+    return leading, draw(st.integers(0, 3)), draw(st.sampled_from((0, 1, 2, 3, 31, 62, 63, 255)))
+
+
+def bounds(form, values):
+    """Of each value in the flattened tensor, whose last block may be a part of one."""
+    flat = values.ravel()
+    padded = np.pad(flat, (0, -flat.size % form.block), mode="edge").reshape(-1, form.block)
+    return form.bound(padded).ravel()[: flat.size].reshape(values.shape)
+
+
+@pytest.mark.needs("shaped", "bound")
+@given(shapes(), st.integers(0, 2**16), st.sampled_from(STORAGES))
+def test_shape_and_values_come_back(kernel, shape, seed, storage):
+    leading, blocks, rest = shape
+    last = blocks * kernel.form.block + rest * kernel.kernel.adapter.any_length
+    values = np.random.default_rng(seed).standard_normal((*leading, last)).astype(np.float32)
+    values = values if kernel.form.levels is None or kernel.form.levels[0] < 0 else np.abs(values)
+
+    found = kernel.call("shaped", form=kernel.form.name, values=values, storage=storage)
+
+    assert found.shape == values.shape
+    assert (np.abs(found.astype(np.float64) - values) <= bounds(kernel.form, values)).all()
+
+
+@pytest.mark.needs("shaped")
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3)])
+def test_an_empty_tensor_comes_back(kernel, leading):
+    values = np.zeros((*leading, 0), np.float32)
+
+    assert kernel.call("shaped", form=kernel.form.name, values=values, storage="uint8").shape == values.shape
+
+
+@pytest.mark.needs("shaped", "bound")
+def test_more_values_than_any_buffer_of_temporaries(kernel):
+    rows = 2**20 // kernel.form.block // 8
+    values = np.random.default_rng(0).uniform(0, 1, (rows, 8 * kernel.form.block)).astype(np.float32)
+
+    found = kernel.call("shaped", form=kernel.form.name, values=values, storage="uint8")
+
+    assert math.prod(values.shape) * 4 > 2**18
+    assert (np.abs(found - values) <= bounds(kernel.form, values)).all()

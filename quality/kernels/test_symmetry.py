@@ -1,0 +1,48 @@
+"""What a format promises of itself: of signs, of powers of two, of doing it twice, of order."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.strategies import batches
+
+pytestmark = pytest.mark.needs("quantize")
+
+
+@pytest.mark.needs("sign")
+@given(batches())
+def test_sign(kernel, batch):
+    values = kernel.values(batch)
+
+    assert np.array_equal(kernel.round_trip(-values), -kernel.round_trip(values))
+
+
+@pytest.mark.needs("scale")
+@given(batches(), st.integers(-3, 3))
+def test_powers_of_two(kernel, batch, exponent):
+    # Well inside the range, so that no scale is a subnormal float16 on either side.
+    values = kernel.values(batch, margin=2.0**12)
+
+    scaled = kernel.round_trip(np.ldexp(values, exponent).astype(np.float32))
+
+    assert np.array_equal(scaled, np.ldexp(kernel.round_trip(values), exponent))
+
+
+@pytest.mark.needs("idempotent")
+@given(batches())
+def test_twice_is_once(kernel, batch):
+    once = kernel.round_trip(kernel.values(batch))
+
+    assert np.array_equal(kernel.round_trip(once), once)
+
+
+@pytest.mark.needs("monotone")
+@given(batches())
+def test_order_of_values(kernel, batch):
+    values = kernel.values(batch)
+
+    found = kernel.round_trip(values)
+
+    for row, became in zip(values, found, strict=True):
+        assert (np.diff(became[np.argsort(row, kind="stable")]) >= 0).all()
