@@ -36,9 +36,22 @@ def test_nearest_choice(kernel, batch):
     assert (error(values, kernel.form.decode(stored)) <= nearest + rounding).all()
 
 
+@pytest.mark.needs("choices")
+@given(batches())
+def test_nearly_the_nearest_choice(kernel, batch):
+    # Also where a table of limited fineness finds the code, which a known defect may excuse from the test before.
+    values = kernel.values(batch)
+
+    stored = kernel.quantize(values)
+
+    choices = kernel.form.choices(stored)
+    nearest = np.abs(values.astype(np.float64)[..., None] - choices).min(axis=2)
+    assert (error(values, kernel.form.decode(stored)) <= nearest + 2.0**-13 * np.abs(choices).max(axis=2)).all()
+
+
 @given(batches())
 def test_never_worse_than_zeros(kernel, batch):
-    values = kernel.values(batch).astype(np.float64)
+    values = kernel.values(batch, everywhere=True).astype(np.float64)
 
     found = error(values, kernel.round_trip(values.astype(np.float32)))
 
@@ -87,15 +100,20 @@ def test_finite_below_the_stated_magnitude_and_not_from_there_on(kernel):
     assert not np.isfinite(kernel.round_trip(from_there)).all()
 
 
-@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
 @given(batches(most=2))
-def test_what_is_not_finite_is_not_lost(kernel, what, batch):
-    values = kernel.values([batch[0], *batch])
-    clean = kernel.round_trip(values)
-    poisoned = values.copy()
+def test_nan_is_not_lost(kernel, batch):
+    assert survives(kernel, kernel.values([batch[0], *batch]), np.nan)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@given(batches(most=2))
+def test_infinity_is_not_lost(kernel, sign, batch):
+    assert survives(kernel, kernel.values([batch[0], *batch]), sign * np.inf)
+
+
+def survives(kernel, values, what):
+    """Whether what is not finite is refused, or still not finite afterwards; and other blocks are as without it."""
+    clean, poisoned = kernel.round_trip(values), values.copy()
     poisoned[0, 5] = what
-
     found = kernel.round_trip_unless_refused(poisoned)
-
-    assert found is None or not np.isfinite(found[0, 5])
-    assert found is None or np.array_equal(found[1:], clean[1:], equal_nan=True)
+    return found is None or (not np.isfinite(found[0, 5]) and np.array_equal(found[1:], clean[1:]))

@@ -35,6 +35,7 @@ def test_integer_product_is_exact(kernel, case, constant, optimization):
     rows, inner, columns, extreme, seed = case
     rng, form = np.random.default_rng(seed), kernel.form
     a, b = integers(form.left, (rows, inner), extreme, rng), integers(form.right, (inner, columns), extreme, rng)
+    kernel.admit(a)
 
     found = kernel.call(
         "multiply_integers", form=form.name, a=a, b=b, constant=constant, optimization=level(kernel, optimization)
