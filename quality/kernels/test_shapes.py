@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-STORAGES = ("uint8", "int8", "float16", "bfloat16", "float32")
+from fixtures.kernel import STORAGES
 
 
 @st.composite
