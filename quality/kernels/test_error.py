@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from fixtures.strategies import batches
+from fixtures.strategies import SHAPES, Block, batches
 
 pytestmark = pytest.mark.needs("quantize")
 
@@ -21,6 +21,37 @@ def test_bound(kernel, batch):
     found = error(values, kernel.round_trip(values))
 
     assert (found <= kernel.form.bound(values)).all()
+
+
+@pytest.mark.needs("bound")
+def test_bound_is_tight(kernel, tightness):
+    # Every shape at many magnitudes: a bound that nothing comes near would let anything pass.
+    exponents = range(-20, 21, 2)
+    batch = [Block(shape, exponent, seed) for shape in SHAPES for exponent in exponents for seed in (1, 2, 3)]
+    values = kernel.values(batch)
+
+    share = float((error(values, kernel.round_trip(values)) / kernel.form.bound(values)).max())
+
+    tightness(share)
+    assert 0.9 < share <= 1
+
+
+@pytest.mark.needs("rounded in groups")
+def test_no_worse_than_rounding_in_groups(kernel):
+    values = np.random.default_rng(0).standard_normal((64, kernel.form.block)).astype(np.float32)
+    bits, size = kernel.form.rounded_in_groups
+
+    found = error(values, kernel.round_trip(values))
+
+    assert (found**2).sum() <= (error(values, in_groups(values, bits, size)) ** 2).sum()
+
+
+def in_groups(values, bits, size):
+    """Each group on the grid from its least to its greatest value, with exact ends."""
+    groups = values.reshape(-1, size).astype(np.float64)
+    low = groups.min(axis=1, keepdims=True)
+    step = (groups.max(axis=1, keepdims=True) - low) / (2**bits - 1)
+    return (np.rint((groups - low) / step) * step + low).reshape(values.shape)
 
 
 @pytest.mark.needs("choices")

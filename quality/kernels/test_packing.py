@@ -34,8 +34,10 @@ def weight_of(codes, zeros, scales, groups):
     return ((codes - zeros[groups]) * scales[groups]).astype(np.float32).T
 
 
-def packed(kernel, weight, scales, zeros, groups):
-    return kernel.call("pack", form=kernel.form.name, weight=weight, scales=scales, zeros=zeros, groups=groups)
+def packed(kernel, weight, scales, zeros, groups, **method):
+    return kernel.call(
+        "pack", form=kernel.form.name, weight=weight, scales=scales, zeros=zeros, groups=groups, **method
+    )
 
 
 @given(layers())
@@ -47,6 +49,19 @@ def test_words_are_the_stream_of_codes(kernel, layer):
 
     for name, words in kernel.form.words(codes, zeros).items():
         assert np.array_equal(found[name], words), name
+
+
+@given(layers())
+def test_all_ways_to_pack_agree(kernel, layer):
+    codes, zeros = cut(kernel.form, *layer[:2])
+    groups, scales = groups_of(INPUTS), layer[2]
+    weight = weight_of(codes, zeros, scales, groups)
+
+    first, *others = (
+        packed(kernel, weight, scales, zeros, groups, method=method) for method in kernel.kernel.adapter.packers
+    )
+
+    assert all(np.array_equal(first[name], other[name]) for other in others for name in first)
 
 
 @given(layers(), st.integers(0, INPUTS - 1), st.integers(0, OUTPUTS - 1), st.sampled_from((-40.0, 300.0)))

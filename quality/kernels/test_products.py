@@ -85,7 +85,7 @@ def test_weight_product_is_within_the_bound(kernel, case, zeros, optimization):
     assert (np.abs(found["product"] - wide @ told) <= kernel.form.bound(wide, told, block)).all()
 
 
-@pytest.mark.needs("weight product")
+@pytest.mark.needs("weight product", "rows apart")
 @given(weight_matrices(), st.booleans())
 @settings(max_examples=60)
 def test_rows_do_not_depend_on_each_other(kernel, case, zeros):

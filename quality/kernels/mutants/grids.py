@@ -72,7 +72,7 @@ def one_activation_scale(a, weight, block, zeros, **_):
 
 
 def no_clamp(form):
-    def packing(weight, scales, zeros, groups):
+    def packing(weight, scales, zeros, groups, **_):
         codes = np.rint(weight.T / scales[groups]).astype(np.int64) + zeros[groups]
         words = np.zeros((len(codes) * form.bits // 32, codes.shape[1]), np.int64)
         per_word = 32 // form.bits
@@ -83,7 +83,7 @@ def no_clamp(form):
     return packing
 
 
-def spill_lost(weight, scales, zeros, groups):
+def spill_lost(weight, scales, zeros, groups, **_):
     """Three bits that cross a word's end lose what lies beyond it."""
     words = dict(GPTQ3.words(codes_of(GPTQ3, weight, scales, zeros, groups), zeros))
     words["qweight"] = words["qweight"].copy()
@@ -92,7 +92,7 @@ def spill_lost(weight, scales, zeros, groups):
 
 
 def awq_packed(order):
-    def packing(weight, scales, zeros, groups):
+    def packing(weight, scales, zeros, groups, **_):
         codes = codes_of(AWQ, weight, scales, zeros, groups)
         codes, zeros = (each.reshape(len(each), -1, 8)[:, :, order].reshape(each.shape) for each in (codes, zeros))
         return {"qweight": pack(codes, 4), "qzeros": pack(zeros, 4)}
