@@ -34,10 +34,8 @@ def weight_of(codes, zeros, scales, groups):
     return ((codes - zeros[groups]) * scales[groups]).astype(np.float32).T
 
 
-def packed(kernel, weight, scales, zeros, groups, **method):
-    return kernel.call(
-        "pack", form=kernel.form.name, weight=weight, scales=scales, zeros=zeros, groups=groups, **method
-    )
+def packed(kernel, weight, scales, zeros, groups, **way):
+    return kernel.call("pack", form=kernel.form.name, weight=weight, scales=scales, zeros=zeros, groups=groups, **way)
 
 
 @given(layers())
@@ -57,9 +55,7 @@ def test_all_ways_to_pack_agree(kernel, layer):
     groups, scales = groups_of(INPUTS), layer[2]
     weight = weight_of(codes, zeros, scales, groups)
 
-    first, *others = (
-        packed(kernel, weight, scales, zeros, groups, method=method) for method in kernel.kernel.adapter.packers
-    )
+    first, *others = (packed(kernel, weight, scales, zeros, groups, way=way) for way in kernel.kernel.adapter.packers)
 
     assert all(np.array_equal(first[name], other[name]) for other in others for name in first)
 
