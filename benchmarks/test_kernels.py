@@ -23,7 +23,7 @@ def timed(kernel, benchmark, settings):
         told = iter(seconds)
         benchmark.pedantic(lambda: worker_clock.advance(next(told)), rounds=len(seconds), iterations=1)
         rate = bytes_moved / min(seconds)
-        limit = bandwidth(settings.device, settings.threads)
+        limit = bandwidth("cpu", settings.threads)
         benchmark.extra_info |= {
             "kernel": kernel.kernel.id,
             "bytes_per_second": rate,
@@ -45,12 +45,12 @@ def values(kernel):
     return np.abs(found) if kernel.form.levels is not None and kernel.form.levels[0] >= 0 else found
 
 
-@pytest.mark.needs("quantize")
+@pytest.mark.needs("quantize", "one call")
 def test_quantize(kernel, values, timed):
     assert timed("quantize", moved(kernel.form), values=values) > 0
 
 
-@pytest.mark.needs("dequantize", "random")
+@pytest.mark.needs("dequantize", "random", "one call")
 def test_dequantize(kernel, timed):
     stored = kernel.form.random(np.random.default_rng(0), VALUES // kernel.form.block)
 

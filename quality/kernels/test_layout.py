@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from fixtures.kernel import LAYOUTS
-from fixtures.strategies import batches
+from fixtures.strategies import batches, fewer
 
 pytestmark = pytest.mark.needs("quantize")
 
@@ -17,7 +17,7 @@ def equal(first, second):
 @pytest.mark.needs("layouts")
 @pytest.mark.parametrize("layout", LAYOUTS[1:])
 @given(batches())
-@settings(max_examples=30)
+@fewer(6)
 def test_layout_of_the_input(kernel, layout, batch):
     values = kernel.values(batch)
 
@@ -26,7 +26,7 @@ def test_layout_of_the_input(kernel, layout, batch):
 
 @pytest.mark.needs("dtypes")
 @given(batches())
-@settings(max_examples=60)
+@fewer(3)
 def test_type_of_the_input(kernel, batch):
     # float16 in its normal range: every other type that is tried has these values too, but for bfloat16's bits.
     values = np.clip(kernel.values(batch), -30000, 30000).astype(np.float16).astype(np.float32)

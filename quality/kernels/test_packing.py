@@ -49,6 +49,7 @@ def test_words_are_the_stream_of_codes(kernel, layer):
         assert np.array_equal(found[name], words), name
 
 
+@pytest.mark.needs("ways to pack")
 @given(layers())
 def test_all_ways_to_pack_agree(kernel, layer):
     codes, zeros = cut(kernel.form, *layer[:2])
@@ -100,6 +101,18 @@ def test_groups_may_lie_scattered(kernel, layer, random):
     found = kernel.call("unpack", form=kernel.form.name, **words, scales=scales, groups=groups)
 
     assert np.array_equal(found, weight.T.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.needs("shift_zeros", "grouped by index")
+@given(layers())
+def test_a_full_zero_spoils_no_neighbour(kernel, layer):
+    # What version 1 stores of a zero of none: all bits set, which one more empties.
+    [stored] = cut(kernel.form, layer[1])
+
+    found = kernel.call("shift_zeros", form=kernel.form.name, qzeros=kernel.form.words(layer[0] & 1, stored)["qzeros"])
+
+    expected = (stored + 1) % 2**kernel.form.bits
+    assert np.array_equal(found, kernel.form.words(layer[0] & 1, expected)["qzeros"])
 
 
 @pytest.mark.needs("shift_zeros", "grouped by index")

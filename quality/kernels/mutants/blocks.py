@@ -53,7 +53,7 @@ def with_absmax(absmax_of, form=NF4):
 
     def quantize(values):
         absmax = absmax_of(values).astype(np.float32)
-        scaled = values / np.where(absmax > 0, absmax, 1)
+        scaled = values * (np.float32(1) / np.maximum(absmax, np.float32(codebooks.LEAST)))
         order = np.argsort(codebooks.NF4)
         middles = (codebooks.NF4[:-1] + codebooks.NF4[1:]) / 2
         codes = order[np.searchsorted(middles, scaled.clip(-1, 1))].astype(np.uint8)
@@ -198,7 +198,8 @@ def mxfp4(exponent):
 def int8_rows(absmax_of=largest_magnitude, steps=127):
     def quantize(values):
         absmax = np.broadcast_to(absmax_of(values), (len(values), 1)).astype(np.float32)
-        codes = np.rint(values * np.divide(np.float32(steps), absmax, out=np.zeros_like(absmax), where=absmax > 0))
+        inverse = np.divide(np.float32(1), absmax, out=np.zeros_like(absmax), where=absmax > 0)
+        codes = np.rint(values * (inverse * np.float32(steps)))
         return {"codes": codes.astype(np.int64).astype(np.int8), "absmax": absmax[:, 0]}
 
     return quantize

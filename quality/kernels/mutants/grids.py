@@ -102,7 +102,7 @@ def awq_packed(order):
 
 def carry(qzeros):
     """One added to each word's codes at once: where a code is full, the next one is raised too."""
-    return (np.ascontiguousarray(qzeros).view(np.uint32) + np.uint32(0x11111111)).view(np.int32) ^ 1
+    return (np.ascontiguousarray(qzeros).view(np.uint32) + np.uint32(0x11111111)).view(np.int32)
 
 
 def sign_extended(qweight, qzeros, scales, groups):
@@ -136,7 +136,7 @@ MUTANTS = (
     Mutant("spill-lost", GPTQ3, "a code across two words loses a bit", {"pack": spill_lost}),
     Mutant("order-dropped", AWQ, "columns as they are", {"pack": awq_packed(list(range(8)))}),
     Mutant("order-inverted", AWQ, "the inverse of the order", {"pack": awq_packed(list(np.argsort(AWQ_ORDER)))}),
-    Mutant("carry", GPTQ4, "the lowest zero of each word is flipped", {"shift_zeros": carry}),
+    Mutant("carry", GPTQ4, "one added to a whole word: a full zero raises its neighbour", {"shift_zeros": carry}),
     Mutant("zero-off-by-one", GPTQ4, "zeros are read one too high", {"unpack": zeros_too_high}),
     Mutant("groups-ignored", GPTQ4, "each input is of the group that its place suggests", {"unpack": groups_ignored}),
     Mutant("sign-extended", GPTQ4, "a word's highest code keeps its sign", {"unpack": sign_extended}),
