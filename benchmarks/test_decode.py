@@ -20,7 +20,6 @@ def test_time_per_output_token(variant, workload, measure, judge, settings):
     rounds = measure(workload)
     facts, positions = variant.facts, workload.prompt + workload.new / 2
     tpot = judge("tpot", workload, [one.tpot for one in rounds], details=distribution(rounds))
-    judge("itl_p90", workload, [float(np.percentile(one.gaps, 90)) for one in rounds])
     judge("itl_p99", workload, [float(np.percentile(one.gaps, 99)) for one in rounds])
     judge("throughput", workload, [one.throughput for one in rounds])
     if facts["bytes_read_per_token"]:  # None of a model that somebody else serves
