@@ -29,7 +29,7 @@ def with_absmax(absmax_of, form=NF4):
         order = np.argsort(codebooks.NF4)
         middles = (codebooks.NF4[:-1] + codebooks.NF4[1:]) / 2
         codes = order[np.searchsorted(middles, scaled.clip(-1, 1))].astype(np.uint8)
-        return {"codes": codes[:, ::2] << 4 | codes[:, 1::2], "absmax": np.broadcast_to(absmax, (len(values), 1))[:, 0]}
+        return {"codes": codes[:, ::2] << 4 | codes[:, 1::2], "absmax": np.full((len(values), 1), absmax)[:, 0]}
 
     return quantize
 
@@ -135,7 +135,19 @@ def read_in_half(stored):
     return NF4.decode(stored).astype(np.float16).astype(np.float32)
 
 
+def saved_in_half(values):
+    stored = NF4.encode(values)
+    return {"before": stored, "after": {**stored, "absmax": stored["absmax"].astype(np.float16).astype(np.float32)}}
+
+
+def mean_not_added(values):
+    absmax = largest_magnitude(values)[:, 0]
+    return {"exact": absmax, "nested": absmax - absmax.mean()}
+
+
 MUTANTS = (
+    wrong("saved-in-half", NF4, "maxima lose bits when they are saved", saved=saved_in_half),
+    wrong("mean-not-added", NF4, "nested maxima are read without their mean", nested=mean_not_added),
     wrong("nibbles-swapped", NF4, "the first of two codes in the low nibble",
           quantize=lambda values: codes_swapped(NF4.encode(values))),
     wrong("nibbles-swapped-twice", NF4, "written and read in the same wrong order",
