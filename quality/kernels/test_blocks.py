@@ -60,25 +60,44 @@ class Calls(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.first = {}
+        self.first, self.read = {}, {}
+
+    def offers(self, method):
+        return method in self.kernel.kernel.offers
 
     @rule(block=blocks(), scale=st.sampled_from((1.0, -1.0, 0.5)))
     def quantize(self, block, scale):
         values = self.kernel.values([block]) * np.float32(abs(scale) if self.unsigned else scale)
-        self.remember(values, self.kernel.quantize(values))
+        self.remember(self.first, values.tobytes(), self.kernel.quantize(values))
 
     @precondition(lambda self: self.first)
     @rule(data=st.data())
     def again(self, data):
-        values = np.frombuffer(data.draw(st.sampled_from(list(self.first))), np.float32).reshape(1, -1)
-        self.remember(values, self.kernel.quantize(values))
+        key = data.draw(st.sampled_from(list(self.first)))
+        values = np.frombuffer(key, np.float32).reshape(1, -1)
+        self.remember(self.first, key, self.kernel.quantize(values))
+
+    @precondition(lambda self: self.first and self.offers("dequantize"))
+    @rule(data=st.data())
+    def dequantize(self, data):
+        key = data.draw(st.sampled_from(list(self.first)))
+        self.remember(self.read, key, {"values": self.kernel.dequantize(self.first[key])})
+
+    @precondition(lambda self: self.offers("set_threads"))
+    @rule(threads=st.integers(1, 3))
+    def set_threads(self, threads):
+        self.kernel.call("set_threads", form=self.kernel.form.name, threads=threads)
+
+    def teardown(self):
+        if self.offers("set_threads"):
+            self.kernel.call("set_threads", form=self.kernel.form.name, threads=0)
 
     @property
     def unsigned(self):
         return self.kernel.form.levels is not None and self.kernel.form.levels[0] >= 0
 
-    def remember(self, values, stored):
-        self.last = self.first.setdefault(values.tobytes(), stored), stored
+    def remember(self, known, key, answer):
+        self.last = known.setdefault(key, answer), answer
 
     @invariant()
     def answers_repeat(self):

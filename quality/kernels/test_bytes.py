@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from fixtures.strategies import batches, seeds
+from fixtures.format import rounded
+from fixtures.strategies import batches, fewer, seeds
 
 
 @pytest.mark.needs("quantize", "encode")
@@ -27,3 +28,16 @@ def test_any_bytes_are_read_as_specified(kernel, seed):
 
     assert found.dtype == np.float32
     assert np.array_equal(found, specified)
+
+
+@pytest.mark.needs("narrow", "random")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@given(seeds())
+@fewer(2)
+def test_narrow_values_are_the_wide_ones_rounded(kernel, dtype, seed):
+    stored = kernel.form.random(np.random.default_rng(seed), 4)
+
+    found = kernel.call("narrow", form=kernel.form.name, stored=stored, dtype=dtype)
+
+    assert found["dtype"] == dtype
+    assert np.array_equal(found["values"], rounded(kernel.form.decode(stored), dtype))

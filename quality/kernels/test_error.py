@@ -59,7 +59,8 @@ def in_groups(values, bits, size):
 def test_nearest_choice(kernel, batch):
     excess, largest = beyond_the_nearest(kernel, kernel.values(batch))
 
-    assert (excess <= 2.0**-20 * largest).all()
+    # A scale that is off by a share moves a code's meaning, and that of the nearest, by as much.
+    assert (excess <= (2.0**-20 + 2 * kernel.form.scale_error) * largest).all()
 
 
 @pytest.mark.needs("choices")
@@ -68,7 +69,7 @@ def test_nearly_the_nearest_choice(kernel, batch):
     # Also where a table of limited fineness finds the code, which a known defect may excuse from the test before.
     excess, largest = beyond_the_nearest(kernel, kernel.values(batch))
 
-    assert (excess <= 2.0**-13 * largest).all()
+    assert (excess <= (2.0**-13 + 2 * kernel.form.scale_error) * largest).all()
 
 
 def beyond_the_nearest(kernel, values):

@@ -21,8 +21,9 @@ def layers(draw):
     return codes, zeros, scales
 
 
-def cut(form, *arrays):
-    return [array & (2**form.bits - 1) for array in arrays]
+def cut(form, codes, zeros):
+    """To the form's bits; no zero is less than what the form can say."""
+    return codes & (2**form.bits - 1), np.maximum(zeros & (2**form.bits - 1), form.less)
 
 
 def groups_of(inputs):
@@ -75,6 +76,18 @@ def test_a_weight_off_the_grid_spoils_no_neighbour(kernel, layer, row, column, s
     assert np.array_equal(found["qweight"], kernel.form.words(expected, zeros)["qweight"])
 
 
+@pytest.mark.needs("zeros less one")
+@given(layers(), st.integers(0, OUTPUTS - 1))
+def test_a_zero_that_cannot_be_said_spoils_no_neighbour(kernel, layer, column):
+    codes, zeros = cut(kernel.form, *layer[:2])
+    groups, scales, others = groups_of(INPUTS), layer[2], np.arange(OUTPUTS) != column
+    zeros[0, column] = 0
+
+    found = packed(kernel, weight_of(codes, zeros, scales, groups), scales, zeros, groups)
+
+    assert np.array_equal(kernel.form.zeros(found["qzeros"])[:, others], zeros[:, others])
+
+
 @pytest.mark.needs("unpack")
 @given(layers())
 def test_reading_gives_the_weights(kernel, layer):
@@ -107,7 +120,7 @@ def test_groups_may_lie_scattered(kernel, layer, random):
 @given(layers())
 def test_a_full_zero_spoils_no_neighbour(kernel, layer):
     # What version 1 stores of a zero of none: all bits set, which one more empties.
-    [stored] = cut(kernel.form, layer[1])
+    stored = layer[1] & (2**kernel.form.bits - 1)
 
     found = kernel.call("shift_zeros", form=kernel.form.name, qzeros=kernel.form.words(layer[0] & 1, stored)["qzeros"])
 
@@ -118,8 +131,7 @@ def test_a_full_zero_spoils_no_neighbour(kernel, layer):
 @pytest.mark.needs("shift_zeros", "grouped by index")
 @given(layers())
 def test_version_one_becomes_version_two(kernel, layer):
-    [zeros] = cut(kernel.form, layer[1])
-    zeros = np.maximum(zeros, 1)  # version 1 cannot say zero
+    zeros = np.maximum(layer[1] & (2**kernel.form.bits - 1), 1)  # version 1 cannot say zero
 
     stored = kernel.form.words(layer[0] & 1, zeros - 1)["qzeros"]
     found = kernel.call("shift_zeros", form=kernel.form.name, qzeros=stored)

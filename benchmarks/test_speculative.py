@@ -1,0 +1,65 @@
+"""Speculative decoding: how much sooner the same text is there, task by task, and how many drafted tokens were kept."""
+
+import random
+import statistics
+
+import pytest
+
+from fixtures import corpus
+from fixtures.speculative import acceptance
+from fixtures.timing import worker_clock
+
+pytestmark = [
+    pytest.mark.needs("generate", "blocks"), pytest.mark.once_an_engine, pytest.mark.long, pytest.mark.last,
+    pytest.mark.benchmark(timer=worker_clock, group="speculative"),
+]  # fmt: skip
+
+KINDS = ("code edit", "summary", "chat", "translation", "prose")
+ROUNDS = 5
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.replace(" ", "-"))
+def prompts_of_a_kind(request, every_speculative_prompt):
+    """The first two prompts of a kind of task."""
+    return [prompt for prompt in every_speculative_prompt if prompt.kind == request.param][:2]
+
+
+@pytest.fixture
+def in_turns(speculator, new_tokens, show):
+    """in_turns(prompt): plainly and speculatively, in random order each round; seconds a token of both, and an answer."""
+
+    def run(prompt):
+        seconds, rng = {"plain": [], "drafted": []}, random.Random(prompt.id)
+        speculator.say(prompt.ids, 2)
+        with show(f"{speculator.resident.variant.label} {speculator.way} {prompt.id}") as update:
+            for turn in range(ROUNDS):
+                for name in rng.sample(list(seconds), 2):
+                    seconds[name].append(speculator.timed(prompt.ids, new_tokens, plainly=name == "plain"))
+                update(turn + 1, ROUNDS)
+        return seconds, speculator.say(prompt.ids, new_tokens)
+
+    return run
+
+
+def test_speedup(speculator, prompts_of_a_kind, in_turns, new_tokens, benchmark, judge):
+    found = [in_turns(prompt) for prompt in prompts_of_a_kind]
+
+    plain, drafted = (
+        [sum(each) for each in zip(*(s[name] for s, _ in found), strict=True)] for name in ("plain", "drafted")
+    )
+    answers, told = [answer for _, answer in found], iter(drafted)
+    benchmark.pedantic(lambda: worker_clock.advance(next(told)), rounds=len(drafted), iterations=1)
+    accepted = [kept for answer in answers for kept in answer["accepted"]]
+    workload = f"{prompts_of_a_kind[0].kind.replace(' ', '-')}+tg{new_tokens}:{speculator.way}@g{speculator.gamma}"
+    benchmark.extra_info |= {
+        "variant": speculator.resident.variant.id,
+        "workload": workload,
+        "acceptance": acceptance(answers),
+        "tokens_per_pass": 1 + statistics.fmean(accepted),
+        "speedup": statistics.median(plain) / statistics.median(drafted),
+        "speedup_expected": speculator.expected_speedup(answers, prompts_of_a_kind[0].ids),
+    }
+    inputs = {"draft": speculator.draft, "prompts": corpus.speculation_sha256()}
+    ratios = [before / after for before, after in zip(plain, drafted, strict=True)]
+    judge("speculative_speedup", workload, ratios, inputs=inputs)
+    judge("drafts_kept", workload, [sum(accepted)], inputs=inputs)

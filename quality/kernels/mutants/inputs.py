@@ -1,0 +1,93 @@
+"""Kernels that are wrong about what they are given: its layout in memory, its type, its outliers; and ways that disagree."""
+
+import numpy as np
+
+from fixtures.format import largest_magnitude, rounded
+from fixtures.formats import codebooks, gguf_simple, packed_words, rows
+from fixtures.formats.gguf_simple import BLOCKS
+from fixtures.kernel import Kernels, arranged
+from fixtures.mutant import Mutant, right, wrong
+
+Q8_0, NF4, APART = gguf_simple.FORMATS["q8_0"], codebooks.FORMATS["nf4_b64"], rows.OUTLIERS["int8_row_outliers"]
+GPTQ4, VERSION_1 = packed_words.GPTQ["gptq4"], packed_words.GPTQ_V1["gptq4_v1"]
+
+
+class Several(Kernels):
+    """A library that takes more than one type, and has more than one way to pack."""
+
+    dtypes = ("float16",)
+    packers = ("pack", "pack_again")
+
+
+def as_given(values, layout, dtype):
+    return Q8_0.encode(arranged(values, layout).astype(dtype).astype(np.float32))
+
+
+def as_in_memory(values, layout, dtype):
+    given = arranged(values, layout)
+    whole = given if given.base is None else given.base
+    return Q8_0.encode(whole.ravel(order="K")[: values.size].reshape(values.shape).astype(np.float32))
+
+
+def scaled_in_its_own_type(values, layout, dtype):
+    given = arranged(values, layout).astype(dtype)
+    d = np.abs(given).max(axis=1, keepdims=True) / given.dtype.type(127)
+    inverse = np.divide(given.dtype.type(1), d, out=np.zeros_like(d), where=d != 0)
+    codes = gguf_simple.half_away((given * inverse).astype(np.float32)).clip(-127, 127).astype(np.int8)
+    return {BLOCKS: np.concatenate([Q8_0.encode(values)[BLOCKS][:, :2], codes.view(np.uint8)], axis=1)}
+
+
+def laid(name, about, quantize):
+    return Mutant(name, Q8_0, about, {"quantize": quantize}, Several, frozenset({"layouts", "dtypes"}))
+
+
+def another_way(weight, scales, zeros, groups, way="pack"):
+    stored = zeros if way == "pack" else zeros - 1
+    codes = np.zeros(weight.T.shape, np.int64)
+    return right(GPTQ4)["pack"](weight, scales, zeros, groups) | {"qzeros": GPTQ4.words(codes, stored)["qzeros"]}
+
+
+def none_fills_its_word(weight, scales, zeros, groups):
+    """Less one in 32 bits, all of which are then ORed into the word."""
+    found = right(VERSION_1)["pack"](weight, scales, zeros, groups)
+    words = found["qzeros"].copy()
+    for group, column in zip(*np.nonzero(zeros == 0), strict=True):
+        words[group, column // 8] |= np.int32(-1) << np.int32(column % 8 * 4)
+    return found | {"qzeros": words}
+
+
+def narrowly(values, dtype):
+    cut = (values.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    return rounded(values, "float16") if dtype == "float16" else cut
+
+
+def apart(**changes):
+    """The right answer with some parts made otherwise: part -> (values, threshold, the right answer) -> array."""
+
+    def quantize_apart(values, threshold):
+        answer = right(APART)["quantize_apart"](values, threshold)
+        return answer | {part: change(values, threshold, answer) for part, change in changes.items()}
+
+    return quantize_apart
+
+
+MUTANTS = (
+    laid("right-laid", "", as_given),
+    laid("as-in-memory", "a view is read as it lies in memory, not by its strides", as_in_memory),
+    laid("scaled-in-half", "float16 values are scaled in float16", scaled_in_its_own_type),
+    Mutant("another-way", GPTQ4, "the second way to pack takes one off the zeros", {"pack": another_way}, Several,
+           frozenset({"ways to pack"})),
+    wrong("none-fills-its-word", VERSION_1, "a zero of none, less one, sets the bits of its neighbours",
+          pack=none_fills_its_word),
+    wrong("narrow-cut-off", NF4, "bfloat16 by cutting bits off",
+          narrow=lambda stored, dtype: {"values": narrowly(NF4.decode(stored), dtype), "dtype": dtype}),
+    wrong("outliers-in-maximum", APART, "a row's maximum is that of all its values",
+          quantize_apart=apart(absmax=lambda values, threshold, answer: largest_magnitude(values)[:, 0])),
+    wrong("threshold-exceeded", APART, "a magnitude of exactly the threshold is no outlier",
+          quantize_apart=lambda values, threshold: right(APART)["quantize_apart"](values, np.nextafter(threshold, 7))),
+    wrong("columns-kept", APART, "outliers alone become zeros, not their columns",
+          quantize_apart=apart(codes=lambda values, threshold, answer: rows.LLM_INT8["int8_row"].encode(
+              np.where(np.abs(values) >= threshold, np.float32(0), values))["codes"])),
+    wrong("input-altered", APART, "outliers are missing from the input afterwards",
+          quantize_apart=apart(input=lambda values, threshold, answer: np.where(np.abs(values) >= threshold, 0, values))),
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""Speculative sampling is lossless: whatever drafts are drawn from, what is said has the target's own distribution."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+pytestmark = pytest.mark.needs("verification")
+
+VOCABULARY, DRAFTED, RUNS = 8, 3, 6000
+# Of one test; the draws are the same each time, so this is a matter of the choice of seeds alone.
+ALPHA = 1e-6
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(params=SEEDS)
+def case(request):
+    """Target and draft distributions that differ, and drafts drawn from the latter."""
+    rng = np.random.default_rng(request.param)
+    p, q = (rng.dirichlet(np.full(VOCABULARY, 0.8), rows) for rows in (DRAFTED + 1, DRAFTED))
+    tokens = np.stack([rng.choice(VOCABULARY, RUNS, p=row) for row in q], axis=1)
+    return p, q, tokens
+
+
+@pytest.fixture
+def outcome(kernel, case):
+    """Of each run, how many tokens were kept, and the tokens that were said [runs, drafted + 1]; -1: none."""
+    p, q, tokens = case
+    found = kernel.call("verify", form=kernel.form.name, p=p, q=q, tokens=tokens, seed=0)
+    places = np.arange(DRAFTED + 1)
+    said = np.where(places < found["kept"][:, None], np.pad(tokens, ((0, 0), (0, 1))), -1)
+    said[np.arange(RUNS), found["kept"]] = found["next"]
+    return found["kept"], said
+
+
+def probability(said, p):
+    """Of so extreme counts, or more so, if tokens have the distribution p: Pearson's chi-square, rare tokens together."""
+    counts, expected = np.bincount(said, minlength=len(p)), p * len(said)
+    rare = expected < 5
+    counts, expected = ([*each[~rare], each[rare].sum()] for each in (counts, expected))
+    keep = np.array(expected) > 0
+    assert not np.array(counts)[~keep].any()
+    return stats.chisquare(np.array(counts)[keep], np.array(expected)[keep]).pvalue
+
+
+@pytest.mark.parametrize("place", range(DRAFTED))
+def test_each_token_has_the_targets_distribution(case, outcome, place):
+    (p, _, _), (kept, said) = case, outcome
+
+    # A token is said at that place wherever all before it were kept.
+    assert probability(said[kept >= place, place], p[place]) > ALPHA
+
+
+def test_the_token_after_a_whole_draft_has_the_targets_distribution(case, outcome):
+    (p, _, _), (kept, said) = case, outcome
+
+    assert probability(said[kept == DRAFTED, DRAFTED], p[DRAFTED]) > ALPHA
+
+
+def test_as_many_are_kept_as_the_distributions_allow(kernel, case, outcome):
+    (p, q, _), (kept, _) = case, outcome
+
+    assert abs(kept.mean() - kernel.form.kept(p, q)) <= 5 * kept.std() / RUNS**0.5
+
+
+def test_a_token_that_the_target_never_says_is_not_kept(kernel):
+    # By the smallest number that a generator of uniforms gives.
+    p, q = np.array([[0.0, 1.0], [0.5, 0.5]]), np.array([[1.0, 0.0]])
+
+    found = kernel.call("verify", form=kernel.form.name, p=p, q=q, tokens=np.zeros((1, 1), int), seed=0, uniform=0.0)
+
+    assert found["kept"] == [0]
+    assert found["next"] == [1]
+
+
+def test_a_draft_from_the_very_same_distribution_is_kept(kernel):
+    p = np.array([[0.3, 0.7], [0.5, 0.5]])
+
+    found = kernel.call(
+        "verify", form=kernel.form.name, p=p, q=p[:1], tokens=np.ones((1, 1), int), seed=0, uniform=1 - 2.0**-24
+    )
+
+    assert found["kept"] == [1]

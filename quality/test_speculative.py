@@ -1,0 +1,147 @@
+"""Speculative decoding is lossless: whatever is drafted, the text is the plain one, to the token, or to a proven near tie."""
+
+import itertools
+
+import pytest
+
+from fixtures.launcher import WorkerError
+
+pytestmark = [pytest.mark.needs("generate", "blocks"), pytest.mark.once_an_engine]
+
+FEW = 24
+SAMPLED = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}
+# The likeliest token alone, after the penalty: as good as greedy, so that texts can be compared.
+PENALIZED = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "repetition_penalty": 1.3}
+ADVERSARIES = ("wrong", "end", "noise")
+
+
+def unexplained(found):
+    return [flip for flip in found if not flip.explained]
+
+
+def drafted_and_kept(answers):
+    return [sum(itertools.chain.from_iterable(each[name] for each in answers)) for name in ("drafted", "accepted")]
+
+
+def test_greedy_text_is_the_plain_one(speculator, speculative_prompts, new_tokens):
+    answers = [speculator.say(prompt.ids, new_tokens) for prompt in speculative_prompts]
+
+    found = [
+        flip
+        for prompt, answer in zip(speculative_prompts, answers, strict=True)
+        for flip in speculator.flips(prompt.ids, new_tokens, answer["tokens"])
+    ]
+    assert unexplained(found) == []
+    assert len(found) <= speculator.budget(new_tokens * len(answers))
+    drafted, kept = drafted_and_kept(answers)
+    # Not in vain: there were drafts, some were kept, and some were not.
+    assert kept > 0
+    assert kept < drafted or speculator.drafts_for_itself
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 3, 8])
+def test_any_length_of_drafts(speculator, speculative_prompts, gamma):
+    ids = speculative_prompts[0].ids
+
+    said = speculator.say(ids, FEW, gamma=gamma)
+
+    assert unexplained(speculator.flips(ids, FEW, said["tokens"], gamma=gamma)) == []
+    assert max(said["drafted"], default=0) <= gamma
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 7])
+def test_it_ends_at_the_length(speculator, speculative_prompts, n):
+    said = speculator.say(speculative_prompts[0].ids, n)
+
+    assert len(said["tokens"]) == n
+
+
+def test_it_ends_at_a_stop_token(speculator, speculative_prompts):
+    ids = speculative_prompts[0].ids
+    expected = speculator.plain(ids, FEW)
+    stop = expected[FEW // 2]
+
+    said = speculator.say(ids, FEW, stop=[stop])
+
+    # Where a near tie sends it another way, it still ends there or at its length.
+    assert said["tokens"].count(stop) <= 1
+    assert said["tokens"][-1] == stop or len(said["tokens"]) == FEW
+    assert said["tokens"] == expected[: len(said["tokens"])] or not speculator.is_exact
+
+
+def test_a_repetition_penalty_counts_what_was_drafted(speculator, speculative_prompts):
+    ids = speculative_prompts[0].ids
+
+    said = speculator.say(ids, FEW, sampling=PENALIZED)
+
+    assert said["tokens"] == speculator.plain(ids, FEW, sampling=PENALIZED) or not speculator.is_exact
+
+
+def test_a_seed_says_the_same_again(speculator, speculative_prompts):
+    ids = speculative_prompts[1].ids
+
+    first, again, other = (speculator.say(ids, FEW, sampling=SAMPLED, seed=seed)["tokens"] for seed in (5, 5, 6))
+
+    assert first == again
+    assert first != other
+
+
+def test_a_draft_of_what_it_will_say_is_kept(reference_loop, speculative_prompts):
+    loop, ids = reference_loop("told"), speculative_prompts[1].ids
+    expected = loop.plain(ids, FEW)
+
+    said = loop.say(ids, FEW, arguments={"prompt": len(ids), "tokens": expected})
+
+    drafted, kept = drafted_and_kept([said])
+    # A near tie costs the rest of its draft.
+    assert kept >= drafted - loop.budget(10 * drafted)
+
+
+def test_a_stop_token_within_a_draft_ends_it(reference_loop, speculative_prompts):
+    loop, ids = reference_loop("told", gamma=8), speculative_prompts[1].ids
+    expected = loop.plain(ids, FEW)
+    stop = expected[FEW // 2]
+
+    said = loop.say(ids, FEW, stop=[stop], arguments={"prompt": len(ids), "tokens": expected})
+
+    assert sum(said["accepted"]) > 0
+    assert said["tokens"] == expected[: expected.index(stop) + 1] or not loop.is_exact
+
+
+def test_a_penalty_counts_what_is_kept(reference_loop, speculative_prompts):
+    loop, ids = reference_loop("told"), speculative_prompts[1].ids
+    expected = loop.plain(ids, FEW, sampling=PENALIZED)
+
+    said = loop.say(ids, FEW, sampling=PENALIZED, arguments={"prompt": len(ids), "tokens": expected})
+
+    assert sum(said["accepted"]) > 0
+    assert said["tokens"] == expected or not loop.is_exact
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+def test_no_draft_changes_the_text(reference_loop, speculative_prompts, model_run, adversary):
+    loop, ids, vocabulary = reference_loop("told"), speculative_prompts[1].ids, model_run.checkpoint.vocab
+    ends = (model_run.checkpoint.ends or [0])[:1]
+    wrong = [(token + 1) % vocabulary for token in loop.plain(ids, FEW)]
+    more = {
+        "wrong": {"arguments": {"prompt": len(ids), "tokens": wrong}},
+        "end": {"arguments": {"prompt": len(ids), "tokens": ends * FEW}},
+        "noise": {"kind": "noise", "arguments": {"vocabulary": vocabulary}},
+    }[adversary]
+
+    said = loop.say(ids, FEW, **more)
+
+    assert unexplained(loop.flips(ids, FEW, said["tokens"], **more)) == []
+    drafted, kept = drafted_and_kept([said])
+    assert kept <= 0.1 * drafted
+
+
+def test_the_context_can_be_filled_and_not_exceeded(reference_loop, variant, text, model_run, settings):
+    limit = min(settings.plan.context, model_run.checkpoint.context)
+    if variant.variant.slow("prefill") and settings.plan.mode != "full":
+        pytest.skip(f"a prompt of {limit} tokens takes too long here; --full has it")
+    loop, ids = reference_loop("lookup"), (text.ids * (limit // len(text.ids) + 1))[:limit]
+
+    assert len(loop.say(ids[:-9], 9)["tokens"]) == 9
+    with pytest.raises(WorkerError, match=f"need {limit + 1} positions"):
+        loop.say(ids[:-8], 9)
