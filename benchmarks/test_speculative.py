@@ -15,13 +15,14 @@ pytestmark = [
 ]  # fmt: skip
 
 KINDS = ("code edit", "summary", "chat", "translation", "prose")
-ROUNDS = 5
+ROUNDS = 3
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.replace(" ", "-"))
-def prompts_of_a_kind(request, every_speculative_prompt):
-    """The first two prompts of a kind of task."""
-    return [prompt for prompt in every_speculative_prompt if prompt.kind == request.param][:2]
+def prompts_of_a_kind(request, every_speculative_prompt, settings):
+    """The first prompts of a kind of task."""
+    count = 2 if settings.plan.mode == "full" else 1
+    return [prompt for prompt in every_speculative_prompt if prompt.kind == request.param][:count]
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 """Speculative decoding is lossless: whatever is drafted, the text is the plain one, to the token, or to a proven near tie."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from fixtures.launcher import WorkerError
+from fixtures.speculation import dense
 
 pytestmark = [pytest.mark.needs("generate", "blocks"), pytest.mark.once_an_engine]
 
@@ -12,6 +16,8 @@ FEW = 24
 SAMPLED = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}
 # The likeliest token alone, after the penalty: as good as greedy, so that texts can be compared.
 PENALIZED = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "repetition_penalty": 1.3}
+FEW_CHOICES = {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "repetition_penalty": 1.0}
+RUNS, ALPHA, SMALL = 300, 1e-6, 5e6
 ADVERSARIES = ("wrong", "end", "noise")
 
 
@@ -84,6 +90,36 @@ def test_a_seed_says_the_same_again(speculator, speculative_prompts):
 
     assert first == again
     assert first != other
+
+
+def test_sampled_text_has_the_targets_distribution(speculator, variant, model_run, speculative_prompts):
+    if model_run.checkpoint.parameters > SMALL or speculator.way.kind != "model":
+        pytest.skip(
+            "every outcome's probability is computed for a model that is tiny, and asked of drafts that are sampled"
+        )
+    ids, exact = speculative_prompts[0].ids[:16], {}
+
+    def probabilities(said):
+        logits = variant.call("block_logits", ids=[*ids, *said], keep=0, last=1)[0]
+        return dense(logits, [*ids, *said], FEW_CHOICES)
+
+    for length in range(3):
+        for said in [text for text in [(), *exact] if len(text) == length]:
+            row, before = probabilities(said), exact.get(said, 1.0)
+            exact |= {(*said, int(token)): before * row[token] for token in np.flatnonzero(row)}
+
+    found = [speculator.say(ids, 3, sampling=FEW_CHOICES, seed=seed) for seed in range(RUNS)]
+
+    counts = {}
+    for answer in found:
+        counts[tuple(answer["tokens"])] = counts.get(tuple(answer["tokens"]), 0) + 1
+    whole = {text: p * RUNS for text, p in exact.items() if len(text) == 3}
+    assert counts.keys() <= whole.keys()
+    assert math.isclose(sum(whole.values()), RUNS)
+    often = [text for text in whole if whole[text] >= 5]
+    observed, expected = ([each.get(text, 0) for text in often] for each in (counts, whole))
+    observed, expected = ([*each, RUNS - sum(each)] for each in (observed, expected))
+    assert stats.chisquare(observed, expected).pvalue > ALPHA
 
 
 def test_a_draft_of_what_it_will_say_is_kept(reference_loop, speculative_prompts):
