@@ -86,6 +86,21 @@ def test_prefill_and_decode_equal_one_pass(variant, text):
     assert root_mean_square(nll["cached"] - nll["whole"]) <= variant.variant.scheme.noise_nats
 
 
+@pytest.mark.needs("logits", "blocks")
+@pytest.mark.consistency("cache")
+def test_what_is_taken_back_leaves_no_trace(variant, text):
+    ids, wrong = text.ids[:WINDOW], text.ids[WINDOW : WINDOW + 5]
+    whole = log_softmax(variant.call("window_logits", windows=[ids])[0])
+
+    variant.call("block_logits", ids=ids[:SPLIT], keep=0, last=1)
+    variant.call("block_logits", ids=wrong, keep=SPLIT, last=5)
+    blocks = log_softmax(variant.call("block_logits", ids=ids[SPLIT:], keep=SPLIT, last=WINDOW - SPLIT))
+
+    at, targets = np.arange(WINDOW - SPLIT - 1), ids[SPLIT + 1 :]
+    differences = blocks[:-1][at, targets] - whole[SPLIT:-1][at, targets]
+    assert root_mean_square(differences) <= variant.variant.scheme.noise_nats
+
+
 @pytest.mark.needs("logits", "batch")
 @pytest.mark.consistency("batch")
 def test_batch_rows_are_independent(variant, text):

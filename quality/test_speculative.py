@@ -51,8 +51,10 @@ def test_any_length_of_drafts(speculator, speculative_prompts, gamma):
 
     said = speculator.say(ids, FEW, gamma=gamma)
 
-    assert unexplained(speculator.flips(ids, FEW, said["tokens"], gamma=gamma)) == []
-    assert max(said["drafted"], default=0) <= gamma
+    found = speculator.flips(ids, FEW, said["tokens"], gamma=gamma)
+    assert unexplained(found) == []
+    assert len(found) <= speculator.budget(FEW)
+    assert 0 < max(said["drafted"]) <= gamma
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7])
@@ -62,6 +64,7 @@ def test_it_ends_at_the_length(speculator, speculative_prompts, n):
     assert len(said["tokens"]) == n
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_it_ends_at_a_stop_token(speculator, speculative_prompts):
     ids = speculative_prompts[0].ids
     expected = speculator.plain(ids, FEW)
@@ -69,18 +72,16 @@ def test_it_ends_at_a_stop_token(speculator, speculative_prompts):
 
     said = speculator.say(ids, FEW, stop=[stop])
 
-    # Where a near tie sends it another way, it still ends there or at its length.
-    assert said["tokens"].count(stop) <= 1
-    assert said["tokens"][-1] == stop or len(said["tokens"]) == FEW
-    assert said["tokens"] == expected[: len(said["tokens"])] or not speculator.is_exact
+    assert said["tokens"] == expected[: expected.index(stop) + 1]
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_repetition_penalty_counts_what_was_drafted(speculator, speculative_prompts):
     ids = speculative_prompts[0].ids
 
     said = speculator.say(ids, FEW, sampling=PENALIZED)
 
-    assert said["tokens"] == speculator.plain(ids, FEW, sampling=PENALIZED) or not speculator.is_exact
+    assert said["tokens"] == speculator.plain(ids, FEW, sampling=PENALIZED)
 
 
 def test_a_seed_says_the_same_again(speculator, speculative_prompts):
@@ -129,10 +130,12 @@ def test_a_draft_of_what_it_will_say_is_kept(reference_loop, speculative_prompts
     said = loop.say(ids, FEW, arguments={"prompt": len(ids), "tokens": expected})
 
     drafted, kept = drafted_and_kept([said])
+    assert drafted > 0
     # A near tie costs the rest of its draft.
-    assert kept >= drafted - loop.budget(10 * drafted)
+    assert kept >= drafted - loop.budget(FEW) * loop.gamma
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_stop_token_within_a_draft_ends_it(reference_loop, speculative_prompts):
     loop, ids = reference_loop("told", gamma=8), speculative_prompts[1].ids
     expected = loop.plain(ids, FEW)
@@ -141,9 +144,10 @@ def test_a_stop_token_within_a_draft_ends_it(reference_loop, speculative_prompts
     said = loop.say(ids, FEW, stop=[stop], arguments={"prompt": len(ids), "tokens": expected})
 
     assert sum(said["accepted"]) > 0
-    assert said["tokens"] == expected[: expected.index(stop) + 1] or not loop.is_exact
+    assert said["tokens"] == expected[: expected.index(stop) + 1]
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_penalty_counts_what_is_kept(reference_loop, speculative_prompts):
     loop, ids = reference_loop("told"), speculative_prompts[1].ids
     expected = loop.plain(ids, FEW, sampling=PENALIZED)
@@ -151,7 +155,7 @@ def test_a_penalty_counts_what_is_kept(reference_loop, speculative_prompts):
     said = loop.say(ids, FEW, sampling=PENALIZED, arguments={"prompt": len(ids), "tokens": expected})
 
     assert sum(said["accepted"]) > 0
-    assert said["tokens"] == expected or not loop.is_exact
+    assert said["tokens"] == expected
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES)
@@ -167,9 +171,12 @@ def test_no_draft_changes_the_text(reference_loop, speculative_prompts, model_ru
 
     said = loop.say(ids, FEW, **more)
 
-    assert unexplained(loop.flips(ids, FEW, said["tokens"], **more)) == []
+    found = loop.flips(ids, FEW, said["tokens"], **more)
+    assert unexplained(found) == []
+    assert len(found) <= loop.budget(FEW)
     drafted, kept = drafted_and_kept([said])
     assert kept <= 0.1 * drafted
+    assert drafted > 0
 
 
 def test_the_context_can_be_filled_and_not_exceeded(reference_loop, variant, text, model_run, settings):
