@@ -1,8 +1,11 @@
 """Speculative sampling is lossless: whatever drafts are drawn from, what is said has the target's own distribution."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
-from scipy import stats
+
+from fixtures.goodness import probability
 
 pytestmark = pytest.mark.needs("verification")
 
@@ -32,14 +35,8 @@ def outcome(kernel, case):
     return found["kept"], said
 
 
-def probability(said, p):
-    """Of so extreme counts, or more so, if tokens have the distribution p: Pearson's chi-square, rare tokens together."""
-    counts, expected = np.bincount(said, minlength=len(p)), p * len(said)
-    rare = expected < 5
-    counts, expected = ([*each[~rare], each[rare].sum()] for each in (counts, expected))
-    keep = np.array(expected) > 0
-    assert not np.array(counts)[~keep].any()
-    return stats.chisquare(np.array(counts)[keep], np.array(expected)[keep]).pvalue
+def fit(said, p):
+    return probability(Counter(said.tolist()), dict(enumerate(p)))
 
 
 @pytest.mark.parametrize("place", range(DRAFTED))
@@ -47,13 +44,13 @@ def test_each_token_has_the_targets_distribution(case, outcome, place):
     (p, _, _), (kept, said) = case, outcome
 
     # A token is said at that place wherever all before it were kept.
-    assert probability(said[kept >= place, place], p[place]) > ALPHA
+    assert fit(said[kept >= place, place], p[place]) > ALPHA
 
 
 def test_the_token_after_a_whole_draft_has_the_targets_distribution(case, outcome):
     (p, _, _), (kept, said) = case, outcome
 
-    assert probability(said[kept == DRAFTED, DRAFTED], p[DRAFTED]) > ALPHA
+    assert fit(said[kept == DRAFTED, DRAFTED], p[DRAFTED]) > ALPHA
 
 
 def test_as_many_are_kept_as_the_distributions_allow(kernel, case, outcome):
