@@ -10,14 +10,17 @@ from fixtures.launcher import WorkerError
 from fixtures.speculation import dense
 from fixtures.speculative import outcomes
 
-pytestmark = [pytest.mark.needs("generate", "blocks"), pytest.mark.once_an_engine]
+pytestmark = [pytest.mark.needs("generate", "logits"), pytest.mark.once_an_engine]
 
 FEW = 24
 SAMPLED = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}
 # The likeliest token alone, after the penalty: as good as greedy, so that texts can be compared.
 PENALIZED = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "repetition_penalty": 1.3}
+BIASED = PENALIZED | {"repetition_penalty": 1.0}
+NEVER = -100.0
 FEW_CHOICES = {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "repetition_penalty": 1.0}
 RUNS, ALPHA, SMALL = 300, 1e-6, 5e6
+ROWS = 3
 ADVERSARIES = ("wrong", "end", "noise")
 
 
@@ -103,8 +106,8 @@ def every_outcome(speculator, variant, model_run, speculative_prompts):
     ids = speculative_prompts[0].ids[:16]
 
     def probabilities(said):
-        logits = variant.call("block_logits", ids=[*ids, *said], keep=0, last=1)[0]
-        return dense(logits, [*ids, *said], FEW_CHOICES)
+        [logits] = variant.call("window_logits", windows=[[*ids, *said]])
+        return dense(logits[-1], [*ids, *said], FEW_CHOICES)
 
     return ids, outcomes(probabilities, 3)
 
@@ -118,8 +121,8 @@ def test_sampled_text_has_the_targets_distribution(speculator, every_outcome):
 
 
 @pytest.mark.usefixtures("in_float32")
-def test_a_draft_of_what_it_will_say_is_kept(reference_loop, speculative_prompts):
-    loop, ids = reference_loop("told"), speculative_prompts[1].ids
+def test_a_draft_of_what_it_will_say_is_kept(loop_with, speculative_prompts):
+    loop, ids = loop_with("told"), speculative_prompts[1].ids
     expected = loop.plain(ids, FEW)
 
     said = loop.say(ids, FEW, arguments={"prompt": len(ids), "tokens": expected})
@@ -129,10 +132,11 @@ def test_a_draft_of_what_it_will_say_is_kept(reference_loop, speculative_prompts
 
 
 @pytest.mark.usefixtures("in_float32")
-def test_a_stop_token_within_a_draft_ends_it(reference_loop, speculative_prompts):
-    loop, ids = reference_loop("told", gamma=8), speculative_prompts[1].ids
+def test_a_stop_token_within_a_draft_ends_it(loop_with, speculative_prompts):
+    loop, ids = loop_with("told"), speculative_prompts[1].ids
     expected = loop.plain(ids, FEW)
-    stop = expected[FEW // 2]
+    # As late as one comes for the first time.
+    stop = max(expected, key=expected.index)
 
     said = loop.say(ids, FEW, stop=[stop], arguments={"prompt": len(ids), "tokens": expected})
 
@@ -141,8 +145,8 @@ def test_a_stop_token_within_a_draft_ends_it(reference_loop, speculative_prompts
 
 
 @pytest.mark.usefixtures("in_float32")
-def test_a_penalty_counts_what_is_kept(reference_loop, speculative_prompts):
-    loop, ids = reference_loop("told"), speculative_prompts[1].ids
+def test_a_penalty_counts_what_is_kept(loop_with, speculative_prompts):
+    loop, ids = loop_with("told"), speculative_prompts[1].ids
     expected = loop.plain(ids, FEW, sampling=PENALIZED)
 
     said = loop.say(ids, FEW, sampling=PENALIZED, arguments={"prompt": len(ids), "tokens": expected})
@@ -151,9 +155,23 @@ def test_a_penalty_counts_what_is_kept(reference_loop, speculative_prompts):
     assert said["tokens"] == expected
 
 
+@pytest.mark.usefixtures("in_float32")
+def test_a_logit_bias_holds_within_a_draft(loop_with, speculative_prompts):
+    loop, ids = loop_with("told"), speculative_prompts[1].ids
+    unbiased = loop.plain(ids, FEW, sampling=BIASED)
+    banned = unbiased[FEW // 2]
+    sampling = BIASED | {"logit_bias": {banned: NEVER}}
+    expected = loop.plain(ids, FEW, sampling=sampling)
+
+    said = loop.say(ids, FEW, sampling=sampling, arguments={"prompt": len(ids), "tokens": unbiased})
+
+    assert banned not in expected
+    assert said["tokens"] == expected
+
+
 @pytest.mark.parametrize("adversary", ADVERSARIES)
-def test_no_draft_changes_the_text(reference_loop, speculative_prompts, model_run, adversary):
-    loop, ids, vocabulary = reference_loop("told"), speculative_prompts[1].ids, model_run.checkpoint.vocab
+def test_no_draft_changes_the_text(loop_with, speculative_prompts, model_run, adversary):
+    loop, ids, vocabulary = loop_with("told"), speculative_prompts[1].ids, model_run.checkpoint.vocab
     ends = (model_run.checkpoint.ends or [0])[:1]
     wrong = [(token + 1) % vocabulary for token in loop.plain(ids, FEW)]
     more = {
@@ -172,12 +190,29 @@ def test_no_draft_changes_the_text(reference_loop, speculative_prompts, model_ru
     assert drafted > 0
 
 
-def test_the_context_can_be_filled_and_not_exceeded(reference_loop, variant, text, model_run, settings):
+def test_the_context_can_be_filled_and_not_exceeded(loop_with, variant, text, model_run, settings):
     limit = min(settings.plan.context, model_run.checkpoint.context)
     if variant.variant.slow("prefill") and settings.plan.mode != "full":
         pytest.skip(f"a prompt of {limit} tokens takes too long here; --full has it")
-    loop, ids = reference_loop("lookup"), (text.ids * (limit // len(text.ids) + 1))[:limit]
+    loop, ids = loop_with("lookup"), (text.ids * (limit // len(text.ids) + 1))[:limit]
+    room = min(limit, (loop.way.own and variant.variant.engine_class.own_positions) or limit)
 
-    assert len(loop.say(ids[:-9], 9)["tokens"]) == 9
+    assert len(loop.say(ids[: room - 9], 9)["tokens"]) == 9
     with pytest.raises(WorkerError, match=f"need {limit + 1} positions"):
         loop.say(ids[:-8], 9)
+
+
+@pytest.mark.needs("draft_batches")
+@pytest.mark.usefixtures("in_float32")
+def test_rows_with_drafts_and_rows_without_say_what_each_would_alone(loop_with, speculative_prompts, settings):
+    loop, rows = loop_with("told"), [prompt.ids for prompt in speculative_prompts[:ROWS]]
+    expected = [loop.plain(ids, FEW) for ids in rows]
+    # By the length of the text so far: the longest row has true drafts, shorter ones none, and wrong ones later on.
+    longest = max(rows, key=len)
+    told = {"prompt": len(longest), "tokens": expected[rows.index(longest)]}
+
+    found = loop.say_together(rows, FEW, arguments=told)
+
+    assert [each["tokens"] for each in found] == expected
+    assert max(sum(each["accepted"]) for each in found) > 0
+    assert min(sum(each["accepted"]) for each in found) == 0
