@@ -10,7 +10,7 @@ from fixtures.speculative import acceptance
 from fixtures.timing import worker_clock
 
 pytestmark = [
-    pytest.mark.needs("generate", "blocks"), pytest.mark.once_an_engine, pytest.mark.long, pytest.mark.last,
+    pytest.mark.needs("generate"), pytest.mark.once_an_engine, pytest.mark.long, pytest.mark.last,
     pytest.mark.benchmark(timer=worker_clock, group="speculative"),
 ]  # fmt: skip
 

@@ -78,6 +78,7 @@ def test_it_ends_at_a_stop_token(speculator, speculative_prompts):
     assert said["tokens"] == expected[: expected.index(stop) + 1]
 
 
+@pytest.mark.consistency("sampled_drafts")
 @pytest.mark.usefixtures("in_float32")
 def test_a_repetition_penalty_counts_what_was_drafted(speculator, speculative_prompts):
     ids = speculative_prompts[0].ids
@@ -87,6 +88,7 @@ def test_a_repetition_penalty_counts_what_was_drafted(speculator, speculative_pr
     assert said["tokens"] == speculator.plain(ids, FEW, sampling=PENALIZED)
 
 
+@pytest.mark.consistency("sampled_drafts")
 def test_a_seed_says_the_same_again(speculator, speculative_prompts):
     ids = speculative_prompts[1].ids
 
@@ -112,6 +114,7 @@ def every_outcome(speculator, variant, model_run, speculative_prompts):
     return ids, outcomes(probabilities, 3)
 
 
+@pytest.mark.consistency("sampled_drafts")
 def test_sampled_text_has_the_targets_distribution(speculator, every_outcome):
     ids, exact = every_outcome
 
@@ -144,6 +147,7 @@ def test_a_stop_token_within_a_draft_ends_it(loop_with, speculative_prompts):
     assert said["tokens"] == expected[: expected.index(stop) + 1]
 
 
+@pytest.mark.consistency("sampled_drafts")
 @pytest.mark.usefixtures("in_float32")
 def test_a_penalty_counts_what_is_kept(loop_with, speculative_prompts):
     loop, ids = loop_with("told"), speculative_prompts[1].ids
@@ -155,6 +159,7 @@ def test_a_penalty_counts_what_is_kept(loop_with, speculative_prompts):
     assert said["tokens"] == expected
 
 
+@pytest.mark.consistency("biased_drafts")
 @pytest.mark.usefixtures("in_float32")
 def test_a_logit_bias_holds_within_a_draft(loop_with, speculative_prompts):
     loop, ids = loop_with("told"), speculative_prompts[1].ids
