@@ -11,6 +11,9 @@ from fixtures.metrics import log_softmax
 from fixtures.ties import flips
 
 WINDOW, SPLIT = 48, 40
+SHORT = 12
+# The likeliest token alone: as good as greedy.
+LIKELIEST = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "repetition_penalty": 1.0}
 EQUAL, UNEQUAL = (24, 24, 24, 24), (5, 40, 17, 24)
 
 
@@ -185,3 +188,14 @@ def test_the_context_can_be_filled_and_not_exceeded(variant, text, model_run, se
 def test_an_empty_prompt_is_named(variant, text):
     with pytest.raises(WorkerError, match=re.escape("row 2 of 2 is an empty prompt")):
         generate(variant, [text.ids[:4], []], 1)
+
+
+@pytest.mark.needs("generate", "sampling")
+def test_a_logit_bias_bans_a_token(variant, text):
+    prompt = text.ids[:32]
+    [said] = generate(variant, [prompt], SHORT, sampling=LIKELIEST)
+    banned = max(said, key=said.index)
+
+    [other] = generate(variant, [prompt], SHORT, sampling=LIKELIEST | {"logit_bias": {banned: -100.0}})
+
+    assert banned not in other

@@ -20,12 +20,22 @@ BIASED = PENALIZED | {"repetition_penalty": 1.0}
 NEVER = -100.0
 FEW_CHOICES = {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "repetition_penalty": 1.0}
 RUNS, ALPHA, SMALL = 300, 1e-6, 5e6
-ROWS = 3
+ROWS = 2
 ADVERSARIES = ("wrong", "end", "noise")
 
 
 def unexplained(found):
     return [flip for flip in found if not flip.explained]
+
+
+def late_stop(loop, prompts):
+    """A prompt, its plain text, and the token that comes for the first time as late as one does: beyond two drafts."""
+    for prompt in prompts:
+        expected = loop.plain(prompt.ids, FEW)
+        stop = max(expected, key=expected.index)
+        if expected.index(stop) > 2 * (loop.gamma + 1):
+            return prompt.ids, expected, stop
+    pytest.skip(f"every text repeats itself from its first {2 * (loop.gamma + 1)} tokens on")
 
 
 def drafted_and_kept(answers):
@@ -50,6 +60,8 @@ def test_greedy_text_is_the_plain_one(speculator, speculative_prompts, new_token
 
 @pytest.mark.parametrize("gamma", [1, 2, 3, 8])
 def test_any_length_of_drafts(speculator, speculative_prompts, gamma):
+    if speculator.way.kind == "configured":
+        pytest.skip("how long drafts are is a part of what was configured")
     ids = speculative_prompts[0].ids
 
     said = speculator.say(ids, FEW, gamma=gamma)
@@ -136,10 +148,8 @@ def test_a_draft_of_what_it_will_say_is_kept(loop_with, speculative_prompts):
 
 @pytest.mark.usefixtures("in_float32")
 def test_a_stop_token_within_a_draft_ends_it(loop_with, speculative_prompts):
-    loop, ids = loop_with("told"), speculative_prompts[1].ids
-    expected = loop.plain(ids, FEW)
-    # As late as one comes for the first time.
-    stop = max(expected, key=expected.index)
+    loop = loop_with("told")
+    ids, expected, stop = late_stop(loop, speculative_prompts)
 
     said = loop.say(ids, FEW, stop=[stop], arguments={"prompt": len(ids), "tokens": expected})
 
@@ -164,7 +174,8 @@ def test_a_penalty_counts_what_is_kept(loop_with, speculative_prompts):
 def test_a_logit_bias_holds_within_a_draft(loop_with, speculative_prompts):
     loop, ids = loop_with("told"), speculative_prompts[1].ids
     unbiased = loop.plain(ids, FEW, sampling=BIASED)
-    banned = unbiased[FEW // 2]
+    # As late as one comes for the first time, so that some of what is drafted is right.
+    banned = max(unbiased, key=unbiased.index)
     sampling = BIASED | {"logit_bias": {banned: NEVER}}
     expected = loop.plain(ids, FEW, sampling=sampling)
 
@@ -172,6 +183,7 @@ def test_a_logit_bias_holds_within_a_draft(loop_with, speculative_prompts):
 
     assert banned not in expected
     assert said["tokens"] == expected
+    assert sum(said["drafted"]) > 0
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES)
@@ -209,15 +221,15 @@ def test_the_context_can_be_filled_and_not_exceeded(loop_with, variant, text, mo
 
 @pytest.mark.needs("draft_batches")
 @pytest.mark.usefixtures("in_float32")
-def test_rows_with_drafts_and_rows_without_say_what_each_would_alone(loop_with, speculative_prompts, settings):
-    loop, rows = loop_with("told"), [prompt.ids for prompt in speculative_prompts[:ROWS]]
+def test_rows_with_drafts_and_rows_without_say_what_each_would_alone(loop_with, speculative_prompts):
+    loop, longest = loop_with("told"), max((prompt.ids for prompt in speculative_prompts), key=len)
+    # Drafts are told by the length of the text so far, which none of these reaches.
+    short = [prompt.ids[: len(longest) - FEW - 1] for prompt in speculative_prompts[:ROWS]]
+    rows = [longest, *short]
     expected = [loop.plain(ids, FEW) for ids in rows]
-    # By the length of the text so far: the longest row has true drafts, shorter ones none, and wrong ones later on.
-    longest = max(rows, key=len)
-    told = {"prompt": len(longest), "tokens": expected[rows.index(longest)]}
 
-    found = loop.say_together(rows, FEW, arguments=told)
+    first, *others = loop.say_together(rows, FEW, arguments={"prompt": len(longest), "tokens": expected[0]})
 
-    assert [each["tokens"] for each in found] == expected
-    assert max(sum(each["accepted"]) for each in found) > 0
-    assert min(sum(each["accepted"]) for each in found) == 0
+    assert [each["tokens"] for each in (first, *others)] == expected
+    assert sum(first["accepted"]) > 0
+    assert [sum(each["drafted"]) for each in others] == [0] * len(short)
