@@ -34,4 +34,5 @@ def test_maxima_quantized_too(kernel, batch, seed):
 
     exact, found = (maxima[name].astype(np.float64) for name in ("exact", "nested"))
     spread = np.abs(exact - exact.mean()).max()
-    assert (np.abs(found - exact) <= DYNAMIC_SHARE * spread * (1 + 2.0**-10) + exact.max() * 2.0**-20).all()
+    # A table of limited fineness finds the codes of this map, as `test_nearly_the_nearest_choice` says.
+    assert (np.abs(found - exact) <= (DYNAMIC_SHARE + 2.0**-13) * spread + exact.max() * 2.0**-20).all()
