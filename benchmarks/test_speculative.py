@@ -6,7 +6,8 @@ import statistics
 import pytest
 
 from fixtures import corpus
-from fixtures.speculative import acceptance
+from fixtures.speculative import KINDS, acceptance
+from fixtures.speculative import workload as name_of
 from fixtures.timing import worker_clock
 
 pytestmark = [
@@ -14,7 +15,6 @@ pytestmark = [
     pytest.mark.benchmark(timer=worker_clock, group="speculative"),
 ]  # fmt: skip
 
-KINDS = ("code edit", "summary", "chat", "translation", "prose")
 ROUNDS = 3
 
 
@@ -51,7 +51,7 @@ def test_speedup(speculator, prompts_of_a_kind, in_turns, new_tokens, benchmark,
     answers, told = [answer for _, answer in found], iter(drafted)
     benchmark.pedantic(lambda: worker_clock.advance(next(told)), rounds=len(drafted), iterations=1)
     accepted = [kept for answer in answers for kept in answer["accepted"]]
-    workload = f"{prompts_of_a_kind[0].kind.replace(' ', '-')}+tg{new_tokens}:{speculator.way}@g{speculator.gamma}"
+    workload = name_of(prompts_of_a_kind[0].kind, new_tokens, speculator.way)
     benchmark.extra_info |= {
         "variant": speculator.resident.variant.id,
         "workload": workload,
@@ -64,3 +64,8 @@ def test_speedup(speculator, prompts_of_a_kind, in_turns, new_tokens, benchmark,
     ratios = [before / after for before, after in zip(plain, drafted, strict=True)]
     judge("speculative_speedup", workload, ratios, inputs=inputs)
     judge("drafts_kept", workload, [sum(accepted)], inputs=inputs)
+
+
+@pytest.mark.against
+def test_against_the_old_side(speculative_versus):
+    assert speculative_versus()

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.strategies import batches
+from fixtures.strategies import Block, batches
 
 pytestmark = pytest.mark.needs("quantize")
 
@@ -20,6 +20,7 @@ def test_sign(kernel, batch):
 
 @pytest.mark.needs("scale")
 @given(batches(), st.integers(-3, 3))
+@example([Block("sparse", 0, 1516, ((0, "-tiny"),))], 1)  # zeros but for one value, once below the range
 def test_powers_of_two(kernel, batch, exponent):
     # Well inside the range, so that no scale is a subnormal float16 on either side.
     values = kernel.values(batch, margin=2.0**4)
