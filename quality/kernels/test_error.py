@@ -57,6 +57,7 @@ def in_groups(values, bits, size):
 
 @pytest.mark.needs("choices")
 @given(batches())
+@example([Block("outlier", -127, 75, ((75, "-tiny"),))])  # all that is left after its outlier
 def test_nearest_choice(kernel, batch):
     excess, largest = beyond_the_nearest(kernel, kernel.values(batch))
 
@@ -66,6 +67,7 @@ def test_nearest_choice(kernel, batch):
 
 @pytest.mark.needs("choices")
 @given(batches())
+@example([Block("outlier", -127, 75, ((75, "-tiny"),))])  # all that is left after its outlier
 def test_nearly_the_nearest_choice(kernel, batch):
     # Also where a table of limited fineness finds the code, which a known defect may excuse from the test before.
     excess, largest = beyond_the_nearest(kernel, kernel.values(batch))
