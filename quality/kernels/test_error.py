@@ -15,7 +15,7 @@ def error(values, found):
 
 @pytest.mark.needs("bound")
 @given(batches())
-@example([Block("ties", 0, 1495)])  # two of LLM.int8's five roundings are not enough
+@example([Block("ties", 0, 1495)])  # where a row's scale counts two roundings of five
 def test_bound(kernel, batch):
     values = kernel.values(batch)
 
