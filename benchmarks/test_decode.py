@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fixtures.memory import bandwidth
+from fixtures.memory import arithmetic, bandwidth
 from fixtures.timing import worker_clock
 
 pytestmark = [pytest.mark.benchmark(timer=worker_clock, group="decode"), pytest.mark.needs("generate")]
@@ -16,17 +16,25 @@ def distribution(rounds):
     return told | {"quantiles": np.percentile(gaps, range(0, 101, 5)).tolist()}
 
 
+def beginnings(rounds):
+    """Throughput up to the first 8, 16, 32, ... tokens, round by round: what batches that generate fewer are held against."""
+    lengths = (2**power for power in range(3, 12))
+    return {"first": {str(n): [one.throughput_of(n) for one in rounds] for n in lengths if n < rounds[0].workload.new}}
+
+
 @pytest.mark.workloads("decode")
 def test_time_per_output_token(variant, workload, measure, judge, settings):
     rounds = measure(workload)
     facts, positions = variant.facts, workload.prompt + workload.new / 2
     tpot = judge("tpot", workload, [one.tpot for one in rounds], details=distribution(rounds))
     judge("itl_p99", workload, [float(np.percentile(one.gaps, 99)) for one in rounds])
-    judge("throughput", workload, [one.throughput for one in rounds])
+    judge("throughput", workload, [one.throughput for one in rounds], details=beginnings(rounds))
     if facts["bytes_read_per_token"]:  # None of a model that somebody else serves
         read = facts["bytes_read_per_token"] + positions * facts["kv_bytes_per_position"]
-        limit = bandwidth(variant.variant.device, settings.threads)
-        judge("mbu", workload, [read / one.tpot / limit for one in rounds], details={"bytes_per_second": limit})
+        device, threads = variant.variant.device, settings.threads
+        limit = bandwidth(device, threads)
+        peaks = {"bytes_per_second": limit, "operations_per_second": arithmetic(device, threads)}
+        judge("mbu", workload, [read / one.tpot / limit for one in rounds], details=peaks)
     assert tpot.value > 0
 
 

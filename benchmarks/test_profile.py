@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fixtures import power
-from fixtures.memory import bandwidth, cpu_arithmetic
+from fixtures.memory import arithmetic, bandwidth
 from fixtures.workload import Workload, prompt
 
 pytestmark = [pytest.mark.profiled, pytest.mark.needs("generate", "profile")]
@@ -23,7 +23,7 @@ def test_where_the_time_goes(variant, text, settings, judge, model_run):
 
     peaks = {
         "bytes_per_second": bandwidth(device, settings.threads),
-        "operations_per_second": cpu_arithmetic(settings.threads) if device == "cpu" else None,
+        "operations_per_second": arithmetic(device, settings.threads),
         "bytes_per_token": variant.facts["bytes_read_per_token"],
         "operations_per_token": 2 * model_run.checkpoint.parameters,
     }
