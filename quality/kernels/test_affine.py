@@ -12,14 +12,16 @@ ROWS, COLUMNS = 3, 48
 
 @st.composite
 def cases(draw):
-    """values [channels, n], and a scale and a zero a channel; every second value is a tie or a float beside one."""
+    """values [channels, n], a scale and a zero a channel; every second value is a tie or a float beside one. And a number that
+    chooses a level at which the library may rewrite what it is told to do.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scales = np.exp2(rng.uniform(-20, 12, ROWS)).astype(np.float32)
     zeros = rng.integers(0, 100, ROWS).astype(np.int32)
     steps = rng.integers(-300, 300, (ROWS, COLUMNS)) + rng.choice((0.5, 0.0, 0.25), (ROWS, COLUMNS))
     values = (steps * scales[:, None]).astype(np.float32)
     beside = np.nextafter(values, rng.choice((-np.inf, np.inf), values.shape).astype(np.float32))
-    return np.where(rng.random(values.shape) < 0.6, values, beside), scales, zeros
+    return np.where(rng.random(values.shape) < 0.6, values, beside), scales, zeros, draw(st.integers(0, 11))
 
 
 def within(form, zeros):
@@ -29,19 +31,20 @@ def within(form, zeros):
 
 @given(cases())
 def test_integers_are_the_specified_ones(kernel, case):
-    values, scales, zeros = case
+    values, scales, zeros, number = case
     zeros = within(kernel.form, zeros)
+    arguments = {"values": values, "scales": scales, "zeros": zeros, "optimization": kernel.level(number)}
 
-    found = kernel.call("to_integers", form=kernel.form.name, values=values, scales=scales, zeros=zeros)
+    found = kernel.call("to_integers", form=kernel.form.name, **arguments)
 
     assert kernel.form.admits(found, values, scales, zeros).all()
 
 
 @given(cases())
 def test_position_and_length_change_nothing(kernel, case):
-    values, scales, zeros = case
+    values, scales, zeros, number = case
     zeros = within(kernel.form, zeros)
-    arguments = {"form": kernel.form.name, "scales": scales, "zeros": zeros}
+    arguments = {"form": kernel.form.name, "scales": scales, "zeros": zeros, "optimization": kernel.level(number)}
 
     whole = kernel.call("to_integers", values=values, **arguments)
     part = kernel.call("to_integers", values=np.ascontiguousarray(values[:, 5:18]), **arguments)
@@ -51,20 +54,22 @@ def test_position_and_length_change_nothing(kernel, case):
 
 @given(cases())
 def test_values_are_the_specified_ones(kernel, case):
-    _, scales, zeros = case
+    _, scales, zeros, number = case
     form, zeros = kernel.form, within(kernel.form, zeros)
     codes = np.tile(np.arange(form.low, form.high + 1), (ROWS, 1))
 
-    found = kernel.call("from_integers", form=form.name, codes=codes, scales=scales, zeros=zeros)
+    found = kernel.call(
+        "from_integers", form=form.name, codes=codes, scales=scales, zeros=zeros, optimization=kernel.level(number)
+    )
 
     assert np.array_equal(found, form.values(codes, scales, zeros))
 
 
 @given(cases())
 def test_error_within_the_grid(kernel, case):
-    values, scales, zeros = case
+    values, scales, zeros, number = case
     form, zeros = kernel.form, within(kernel.form, zeros)
-    arguments = {"form": form.name, "scales": scales, "zeros": zeros}
+    arguments = {"form": form.name, "scales": scales, "zeros": zeros, "optimization": kernel.level(number)}
     ends = form.values(np.tile([form.low, form.high], (ROWS, 1)), scales, zeros)
     inside = np.clip(values, ends[:, :1], ends[:, 1:])
 
@@ -75,10 +80,10 @@ def test_error_within_the_grid(kernel, case):
 
 @given(cases(), st.sampled_from((np.inf, -np.inf, 3e38, -3e38)))
 def test_beyond_the_grid_is_its_end(kernel, case, far):
-    values, scales, zeros = case
+    values, scales, zeros, number = case
     form, zeros = kernel.form, within(kernel.form, zeros)
-    values = np.full_like(values, far)
+    arguments = {"scales": scales, "zeros": zeros, "optimization": kernel.level(number)}
 
-    found = kernel.call("to_integers", form=form.name, values=values, scales=scales, zeros=zeros)
+    found = kernel.call("to_integers", form=form.name, values=np.full_like(values, far), **arguments)
 
     assert (found == {True: form.high, False: form.low}[far > 0]).all()

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
+from fixtures.format import scale_rounding
 from fixtures.strategies import SHAPES, Block, batches
 
 pytestmark = pytest.mark.needs("quantize")
@@ -16,6 +18,7 @@ def error(values, found):
 @pytest.mark.needs("bound")
 @given(batches())
 @example([Block("ties", 0, 1495)])  # where a row's scale counts two roundings of five
+@example([Block("uniform", 0, 7)])  # found by a table too coarse, in either map of eight bits
 def test_bound(kernel, batch):
     values = kernel.values(batch)
 
@@ -59,10 +62,9 @@ def in_groups(values, bits, size):
 @given(batches())
 @example([Block("outlier", -127, 75, ((75, "-tiny"),))])  # all that is left after its outlier
 def test_nearest_choice(kernel, batch):
-    excess, largest = beyond_the_nearest(kernel, kernel.values(batch))
+    excess, allowed = beyond_the_nearest(kernel, kernel.values(batch), 2.0**-20)
 
-    # A scale that is off by a share moves a code's meaning, and that of the nearest, by as much.
-    assert (excess <= (2.0**-20 + 2 * kernel.form.scale_error) * largest).all()
+    assert (excess <= allowed).all()
 
 
 @pytest.mark.needs("choices")
@@ -70,31 +72,35 @@ def test_nearest_choice(kernel, batch):
 @example([Block("outlier", -127, 75, ((75, "-tiny"),))])  # all that is left after its outlier
 def test_nearly_the_nearest_choice(kernel, batch):
     # Also where a table of limited fineness finds the code, which a known defect may excuse from the test before.
-    excess, largest = beyond_the_nearest(kernel, kernel.values(batch))
+    excess, allowed = beyond_the_nearest(kernel, kernel.values(batch), 2.0**-13)
 
-    assert (excess <= (2.0**-13 + 2 * kernel.form.scale_error) * largest).all()
+    assert (excess <= allowed).all()
 
 
-def beyond_the_nearest(kernel, values):
-    """How much farther each value lies from what it became than from its nearest choice; the largest of its choices."""
-    stored = kernel.quantize(values)
-    choices = kernel.form.choices(stored)
+def beyond_the_nearest(kernel, values, share):
+    """How much farther each value lies from what it became than from its nearest choice; and how much is allowed."""
+    stored, form = kernel.quantize(values), kernel.form
+    choices = form.choices(stored)
     nearest = np.abs(values.astype(np.float64)[..., None] - choices).min(axis=2)
-    return error(values, kernel.form.decode(stored)) - nearest, np.abs(choices).max(axis=2)
+    # A scale that was off by a share when codes were chosen moved a code's meaning, and that of the nearest, by as much.
+    off = form.rounded_last * scale_rounding(form, stored)[0][:, None]
+    return error(values, form.decode(stored)) - nearest, (share + 2 * off) * np.abs(choices).max(axis=2)
 
 
 @given(batches())
 @example([Block("sparse", -19, 7), Block("powers", -18)])  # a subnormal scale of Q2_K, and one of IQ4_NL
 @example([Block("sparse", 0, 1516, ((0, "-tiny"),))])  # zeros but for one value
 def test_never_worse_than_zeros(kernel, batch):
-    values = kernel.values(batch, everywhere=True).astype(np.float64)
+    values = kernel.values(batch)
 
-    found = error(values, kernel.round_trip(values.astype(np.float32)))
+    stored = kernel.quantize(values)
 
-    # There a scale is one of float16's subnormal numbers: rounding may double it, and what it scales.
-    small = np.abs(values).max(axis=1) < kernel.form.smallest
-    allowed = np.where(small, 4, 1.0001) * (values**2).sum(axis=1)
-    assert ((found**2).sum(axis=1) <= allowed).all()
+    found, zeros = (np.sqrt((error(values, each) ** 2).sum(axis=1)) for each in (kernel.decode(stored), 0 * values))
+    # Where a scale is one of float16's subnormal numbers, rounding may even double it, and what it scales.
+    rounding = scale_rounding(kernel.form, stored)[1]
+    small = np.abs(values).max(axis=1) < kernel.form.smallest_normal
+    more = rounding if kernel.form.bound else np.minimum(rounding, zeros)
+    assert (found <= zeros * (1 + 2.0**-14) + small * more).all()
 
 
 @pytest.mark.needs("zero")
@@ -139,20 +145,24 @@ def test_finite_below_the_stated_magnitude_and_not_from_there_on(kernel):
     assert not np.isfinite(kernel.round_trip(from_there)).all()
 
 
-@given(batches(most=2))
-def test_nan_is_not_lost(kernel, batch):
-    assert survives(kernel, kernel.values([batch[0], *batch]), np.nan)
+places = st.lists(st.integers(0, 255), min_size=1, max_size=3)
+
+
+@given(batches(most=2), places)
+def test_nan_is_not_lost(kernel, batch, at):
+    assert survives(kernel, kernel.values([batch[0], *batch]), at, np.nan)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@given(batches(most=2))
-def test_infinity_is_not_lost(kernel, sign, batch):
-    assert survives(kernel, kernel.values([batch[0], *batch]), sign * np.inf)
+@given(batches(most=2), places)
+def test_infinity_is_not_lost(kernel, sign, batch, at):
+    assert survives(kernel, kernel.values([batch[0], *batch]), at, sign * np.inf)
 
 
-def survives(kernel, values, what):
+def survives(kernel, values, at, what):
     """Whether what is not finite is refused, or still not finite afterwards; and other blocks are as without it."""
     clean, poisoned = kernel.round_trip(values), values.copy()
-    poisoned[0, 5] = what
+    columns = [each % kernel.form.block for each in at]
+    poisoned[0, columns] = what
     found = kernel.round_trip_unless_refused(poisoned)
-    return found is None or (not np.isfinite(found[0, 5]) and np.array_equal(found[1:], clean[1:]))
+    return found is None or (not np.isfinite(found[0, columns]).any() and np.array_equal(found[1:], clean[1:]))

@@ -7,27 +7,33 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.needs("packing")
 
-INPUTS, OUTPUTS, GROUP = 64, 32, 32
-
 
 @st.composite
 def layers(draw):
-    """Codes and zeros of eight bits, to be cut to the form's, and scales that float16 has."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    constant = draw(st.sampled_from((None, 0, 255)))
-    codes = rng.integers(0, 256, (INPUTS, OUTPUTS)) if constant is None else np.full((INPUTS, OUTPUTS), constant)
-    zeros = rng.integers(0, 256, (INPUTS // GROUP, OUTPUTS))
-    scales = np.exp2(rng.uniform(-10, 0, (INPUTS // GROUP, OUTPUTS))).astype(np.float16).astype(np.float32)
-    return codes, zeros, scales
+    """Codes [inputs, outputs] and zeros [groups, outputs] of eight bits, to be cut to the form's; scales that float16 has; and
+    each input's group.
+    """
+    inputs, outputs = draw(st.sampled_from((64, 128, 256))), draw(st.sampled_from((32, 96)))
+    size = draw(st.sampled_from((32, 64, inputs)))
+    return layer(
+        np.random.default_rng(draw(st.integers(0, 2**32 - 1))),
+        inputs,
+        outputs,
+        size,
+        draw(st.sampled_from((None, 0, 255))),
+    )
+
+
+def layer(rng, inputs, outputs, size, constant=None):
+    codes = rng.integers(0, 256, (inputs, outputs)) if constant is None else np.full((inputs, outputs), constant)
+    zeros = rng.integers(0, 256, (inputs // size, outputs))
+    scales = np.exp2(rng.uniform(-10, 0, zeros.shape)).astype(np.float16).astype(np.float32)
+    return codes, zeros, scales, np.arange(inputs) // size
 
 
 def cut(form, codes, zeros):
     """To the form's bits; no zero is less than what the form can say."""
     return codes & (2**form.bits - 1), np.maximum(zeros & (2**form.bits - 1), form.less)
-
-
-def groups_of(inputs):
-    return np.arange(inputs) // GROUP
 
 
 def weight_of(codes, zeros, scales, groups):
@@ -42,7 +48,7 @@ def packed(kernel, weight, scales, zeros, groups, **way):
 @given(layers())
 def test_words_are_the_stream_of_codes(kernel, layer):
     codes, zeros = cut(kernel.form, *layer[:2])
-    groups, scales = groups_of(INPUTS), layer[2]
+    scales, groups = layer[2:]
 
     found = packed(kernel, weight_of(codes, zeros, scales, groups), scales, zeros, groups)
 
@@ -50,11 +56,21 @@ def test_words_are_the_stream_of_codes(kernel, layer):
         assert np.array_equal(found[name], words), name
 
 
+def test_words_of_more_inputs_than_are_packed_at_once(kernel):
+    # gptqmodel packs 8192 inputs a thread.
+    codes, zeros, scales, groups = layer(np.random.default_rng(0), 2 * 8192 + 256, 32, 128)
+    codes, zeros = cut(kernel.form, codes, zeros)
+
+    found = packed(kernel, weight_of(codes, zeros, scales, groups), scales, zeros, groups)
+
+    assert all(np.array_equal(found[name], words) for name, words in kernel.form.words(codes, zeros).items())
+
+
 @pytest.mark.needs("ways to pack")
 @given(layers())
 def test_all_ways_to_pack_agree(kernel, layer):
     codes, zeros = cut(kernel.form, *layer[:2])
-    groups, scales = groups_of(INPUTS), layer[2]
+    scales, groups = layer[2:]
     weight = weight_of(codes, zeros, scales, groups)
 
     first, *others = (packed(kernel, weight, scales, zeros, groups, way=way) for way in kernel.kernel.adapter.packers)
@@ -62,10 +78,11 @@ def test_all_ways_to_pack_agree(kernel, layer):
     assert all(np.array_equal(first[name], other[name]) for other in others for name in first)
 
 
-@given(layers(), st.integers(0, INPUTS - 1), st.integers(0, OUTPUTS - 1), st.sampled_from((-40.0, 300.0)))
+@given(layers(), st.integers(0, 255), st.integers(0, 95), st.sampled_from((-40.0, 300.0)))
 def test_a_weight_off_the_grid_spoils_no_neighbour(kernel, layer, row, column, steps):
     codes, zeros = cut(kernel.form, *layer[:2])
-    groups, scales = groups_of(INPUTS), layer[2]
+    scales, groups = layer[2:]
+    row, column = row % len(codes), column % codes.shape[1]
     weight = weight_of(codes, zeros, scales, groups)
     weight[column, row] = steps * scales[groups[row], column]
     expected = codes.copy()
@@ -77,10 +94,12 @@ def test_a_weight_off_the_grid_spoils_no_neighbour(kernel, layer, row, column, s
 
 
 @pytest.mark.needs("zeros less one")
-@given(layers(), st.integers(0, OUTPUTS - 1))
+@given(layers(), st.integers(0, 95))
 def test_a_zero_that_cannot_be_said_spoils_no_neighbour(kernel, layer, column):
     codes, zeros = cut(kernel.form, *layer[:2])
-    groups, scales, others = groups_of(INPUTS), layer[2], np.arange(OUTPUTS) != column
+    scales, groups = layer[2:]
+    column %= scales.shape[1]
+    others = np.arange(scales.shape[1]) != column
     zeros[0, column] = 0
 
     found = packed(kernel, weight_of(codes, zeros, scales, groups), scales, zeros, groups)
@@ -92,7 +111,7 @@ def test_a_zero_that_cannot_be_said_spoils_no_neighbour(kernel, layer, column):
 @given(layers())
 def test_reading_gives_the_weights(kernel, layer):
     codes, zeros = cut(kernel.form, *layer[:2])
-    groups, scales = groups_of(INPUTS), layer[2]
+    scales, groups = layer[2:]
 
     found = kernel.call(
         "unpack", form=kernel.form.name, **kernel.form.words(codes, zeros), scales=scales, groups=groups
@@ -107,7 +126,7 @@ def test_reading_gives_the_weights(kernel, layer):
 @given(layers(), st.randoms(use_true_random=False))
 def test_groups_may_lie_scattered(kernel, layer, random):
     codes, zeros = cut(kernel.form, *layer[:2])
-    groups, scales = np.array(random.sample(list(groups_of(INPUTS)), INPUTS)), layer[2]
+    scales, groups = layer[2], np.array(random.sample(list(layer[3]), len(layer[3])))
     weight = weight_of(codes, zeros, scales, groups)
 
     words = packed(kernel, weight, scales, zeros, groups)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.formats.graphs import Layer
 from fixtures.strategies import fewer
 
 
@@ -14,12 +15,6 @@ def integer_matrices(draw):
     rows, columns = draw(st.integers(1, 9)), draw(st.integers(1, 33))
     inner = draw(st.integers(1, 70) | st.sampled_from((255, 256, 1023, 4096)))
     return rows, inner, columns, draw(st.booleans()), draw(st.integers(0, 2**32 - 1))
-
-
-def level(kernel, number):
-    """One of the levels at which the library may rewrite a graph."""
-    known = kernel.kernel.adapter.optimizations
-    return known[number % len(known)]
 
 
 def integers(dtype, shape, extreme, rng):
@@ -38,7 +33,7 @@ def test_integer_product_is_exact(kernel, case, constant, optimization):
     kernel.admit(a)
 
     found = kernel.call(
-        "multiply_integers", form=form.name, a=a, b=b, constant=constant, optimization=level(kernel, optimization)
+        "multiply_integers", form=form.name, a=a, b=b, constant=constant, optimization=kernel.level(optimization)
     )
 
     assert np.array_equal(found, form.product(a, b))
@@ -68,6 +63,11 @@ def weight_matrices(draw):
     return a, weight, block
 
 
+def largest(form, weight):
+    """Of each column; of all, where the smallest blocks that there are reach from one into the next."""
+    return np.abs(weight).max(axis=None if form.running and len(weight) % 32 else 0)
+
+
 @pytest.mark.needs("weight product")
 @given(weight_matrices(), st.booleans(), st.integers(0, 11))
 def test_weight_product_is_within_the_bound(kernel, case, zeros, optimization):
@@ -81,12 +81,12 @@ def test_weight_product_is_within_the_bound(kernel, case, zeros, optimization):
         weight=weight,
         block=block,
         zeros=zeros,
-        optimization=level(kernel, optimization),
+        optimization=kernel.level(optimization),
     )
 
     wide, told = a.astype(np.float64), found["weight"]
     # A step and a third of the largest: what is multiplied is the weight that was given.
-    step = np.abs(weight).max() * 2.0 ** (1 - kernel.form.bits)
+    step = largest(kernel.form, weight) * 2.0 ** (1 - kernel.form.bits)
     assert (np.abs(told - weight) <= 1.34 * step).all()
     assert (np.abs(found["product"] - wide @ told) <= kernel.form.bound(wide, told, block)).all()
 
@@ -103,5 +103,26 @@ def test_rows_do_not_depend_on_each_other(kernel, case, zeros):
     alone, told = (kernel.call("multiply", a=a, **arguments)[name] for name in ("product", "weight"))
     among = kernel.call("multiply", a=louder, **arguments)["product"][: len(a)]
 
-    bound = kernel.form.bound(a.astype(np.float64), told, block)
-    assert (np.abs(alone - among) <= 2 * bound).all()
+    # Rounded or not, the activations are the same ones: what may differ is the order of sums.
+    assert (np.abs(alone - among) <= 2 * kernel.form.summation(a.astype(np.float64), told)).all()
+
+
+@st.composite
+def quantized_layers(draw, form):
+    """Activations, and a weight of that form's integers with a scale and a zero."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, inner, columns = draw(st.integers(1, 5)), draw(st.integers(1, 70)), draw(st.integers(1, 40))
+    a = (rng.standard_normal((rows, inner)) * 2.0 ** draw(st.integers(-8, 8))).astype(np.float32)
+    low, high, zero = (0, 256, draw(st.integers(0, 255))) if form.dtype == "uint8" else (-64, 65, 0)
+    return Layer(a, rng.integers(low, high, (inner, columns)), 2.0**-7 * (1 + rng.random()), zero)
+
+
+@pytest.mark.needs("graph")
+@given(st.data(), st.integers(0, 11))
+@fewer(4)
+def test_a_rewritten_graph_says_what_its_operators_do(kernel, data, optimization):
+    layer = data.draw(quantized_layers(kernel.form))
+
+    found = kernel.call("run_graph", form=kernel.form.name, **vars(layer), optimization=kernel.level(optimization))
+
+    assert (np.abs(found - kernel.form.expected(layer)) <= kernel.form.allowed(layer)).all()

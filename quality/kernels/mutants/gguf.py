@@ -5,7 +5,7 @@ import numpy as np
 from fixtures.format import half, half_bytes, largest_magnitude
 from fixtures.formats import gguf_simple, gguf_super
 from fixtures.formats.gguf_simple import BLOCKS
-from fixtures.mutant import swapped, wrong
+from fixtures.mutant import Mutant, swapped, wrong
 
 SIMPLE, SUPER = gguf_simple.FORMATS, gguf_super.FORMATS
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 = (SIMPLE[name] for name in ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0"))
@@ -153,7 +153,31 @@ def wrong_level(stored):
     return np.where(right == scale * 13, scale * 12, right)
 
 
+def q6_k(rounding=np.rint, sub_blocks=16, highest=31):
+    """A plain quantizer: each sub-block's scale from its largest magnitude, then each code."""
+
+    def quantize(values):
+        parts = values.reshape(len(values), 16, 16).astype(np.float64)
+        peaks = np.abs(parts).max(axis=2).reshape(len(values), sub_blocks, -1).max(axis=2)
+        wanted = np.repeat(peaks, 16 // sub_blocks, axis=1) / 31
+        d = half(half_bytes((wanted.max(axis=1, keepdims=True) / 127).astype(np.float32))).astype(np.float64)
+        scales = np.divide(wanted, d, out=np.zeros_like(wanted), where=d > 0)
+        scales = np.ceil(scales).clip(0, 127)
+        step = (d * scales)[..., None]
+        codes = rounding(np.divide(parts, step, out=np.zeros_like(parts), where=step > 0)).clip(-32, highest) + 32
+        codes = codes.astype(np.uint8).reshape(len(values), 2, 4, 32)
+        low = (codes[:, :, :2] & 15) | (codes[:, :, 2:] & 15) << np.uint8(4)
+        high = np.bitwise_or.reduce((codes >> 4) << np.array([0, 2, 4, 6], np.uint8)[:, None], axis=2)
+        raw = [each.reshape(len(values), -1) for each in (low, high, scales.astype(np.int8).view(np.uint8))]
+        return {BLOCKS: np.concatenate([*raw, half_bytes(d.astype(np.float32))], axis=1)}
+
+    return quantize
+
+
 MUTANTS = (
+    Mutant("right-plain", SUPER["q6_k"], "", {"quantize": q6_k()}),
+    wrong("cut-off", SUPER["q6_k"], "codes are cut off, not rounded", quantize=q6_k(np.trunc)),
+    wrong("highest-lost", SUPER["q6_k"], "the highest code is never given", quantize=q6_k(highest=30)),
     wrong("no-clamp", Q4_0, "the highest code wraps to the lowest", quantize=q4_0(highest=255)),
     wrong("interleaved", Q4_0, "neighbours share a byte, not element j and j + 16",
           quantize=q4_0(pack=lambda codes: codes[:, ::2] & 15 | codes[:, 1::2] << 4)),

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from fixtures.formats import affine, packed_words, products
+from fixtures.formats import affine, graphs, packed_words, products
 from fixtures.mutant import Mutant, codes_of, multiply, rounded_weight, unpack
 from fixtures.packed import AWQ_ORDER, pack
 
 LINEAR, TORCH = affine.ONNX["linear_u8"], affine.TORCH["per_channel_i8"]
 U8I8, I8I8 = products.INTEGER_PRODUCTS["u8xi8"], products.INTEGER_PRODUCTS["i8xi8"]
+DYNAMIC, QDQ = graphs.GRAPHS["dynamic_layer"], graphs.GRAPHS["qdq_layer"]
 NBITS, ROUNDED = products.NBITS_PRODUCTS["nbits4_product"], products.NBITS_PRODUCTS["nbits4_product_int8"]
 GPTQ3, GPTQ4, AWQ = packed_words.GPTQ["gptq3"], packed_words.GPTQ["gptq4"], packed_words.AWQ["awq4"]
 
@@ -120,6 +121,19 @@ def zeros_too_high(qweight, qzeros, scales, groups):
     return unpack(GPTQ4, qweight, qzeros, scales, groups) - scales[groups]
 
 
+def weight_zero_dropped(a, weight, scale, zero, **_):
+    return DYNAMIC.expected(graphs.Layer(a, weight, scale, 0 * zero))
+
+
+def scale_too_large(a, weight, scale, zero, **_):
+    return DYNAMIC.expected(graphs.Layer(a, weight, scale, zero)) / np.float32(scale) * np.float32(1.001 * scale)
+
+
+def even_rows_doubled(a, weight, scale, zero, **_):
+    layer = graphs.Layer(a, weight, scale, zero)
+    return np.where(np.arange(len(a))[:, None] % 2, QDQ.expected(layer), 2 * QDQ.expected(layer))
+
+
 MUTANTS = (
     Mutant("half-up", LINEAR, "ties go up, not to the even", {"to_integers": to_linear(lambda x: np.floor(x + 0.5))}),
     Mutant("no-saturation", LINEAR, "codes wrap", {"to_integers": to_linear(saturate=False)}),
@@ -132,6 +146,9 @@ MUTANTS = (
     Mutant("large-blocks-silent", NBITS, "blocks of 256 give zeros", {"multiply": large_blocks_silent}),
     Mutant("last-block-partial", NBITS, "what does not fill a block is left out", {"multiply": last_block_partial}),
     Mutant("one-activation-scale", ROUNDED, "all rows share a scale", {"multiply": one_activation_scale}),
+    Mutant("weight-zero-dropped", DYNAMIC, "fused, the weight's zero is forgotten", {"run_graph": weight_zero_dropped}),
+    Mutant("scale-off", DYNAMIC, "fused, a scale is a thousandth too large", {"run_graph": scale_too_large}),
+    Mutant("even-rows-doubled", QDQ, "fused, every other row is twice too large", {"run_graph": even_rows_doubled}),
     Mutant("no-clamp", GPTQ4, "a code that is too large spills", {"pack": no_clamp(GPTQ4)}),
     Mutant("spill-lost", GPTQ3, "a code across two words loses a bit", {"pack": spill_lost}),
     Mutant("order-dropped", AWQ, "columns as they are", {"pack": awq_packed(list(range(8)))}),

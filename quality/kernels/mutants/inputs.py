@@ -71,7 +71,51 @@ def apart(**changes):
     return quantize_apart
 
 
+class AnyLength(Kernels):
+    """A library whose tensors have any shape."""
+
+    any_length = True
+
+
+def shaped(absmax=lambda found, values: found, rest=lambda flat, block: flat, shape=lambda values: values.shape):
+    """A tensor's blocks run through it as it lies in memory, and the last one may be a part of one."""
+
+    def call(values, storage):
+        flat = values.ravel()
+        if not flat.size:
+            return values.reshape(shape(values))
+        padded = np.pad(flat, (0, -flat.size % NF4.block)).reshape(-1, NF4.block)
+        stored = NF4.encode(padded)
+        stored = {**stored, "absmax": absmax(stored["absmax"], values)}
+        found = rest(NF4.decode(stored).ravel()[: flat.size], NF4.block)
+        return found.reshape(shape(values))
+
+    return call
+
+
+def by_rows(found, values):
+    """Each row counted as whole blocks, as a kernel that walks row by row has it."""
+    if values.ndim < 2 or values.shape[-1] % NF4.block == 0:
+        return found
+    row = np.arange(len(found)) * NF4.block // values.shape[-1]
+    return found[np.minimum(row * (values.shape[-1] // NF4.block), len(found) - 1)]
+
+
+def rest_zeroed(flat, block):
+    whole = len(flat) // block * block
+    return np.concatenate([flat[:whole], 0 * flat[whole:]])
+
+
+def of_shape(name, about, **parts):
+    return Mutant(name, NF4, about, {"shaped": shaped(**parts)}, AnyLength, frozenset({"any length"}))
+
+
 MUTANTS = (
+    of_shape("right-shaped", ""),
+    of_shape("wrong-row", "a row is read with another row's scale", absmax=by_rows),
+    of_shape("rest-zeroed", "what does not fill a block is left out", rest=rest_zeroed),
+    of_shape("one-row", "what has one dimension comes back with two",
+             shape=lambda values: values.shape if values.ndim > 1 else (1, values.size)),
     laid("right-laid", "", as_given),
     laid("as-in-memory", "a view is read as it lies in memory, not by its strides", as_in_memory),
     laid("scaled-in-half", "float16 values are scaled in float16", scaled_in_its_own_type),
