@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.profiled, pytest.mark.needs("generate", "profile")]
 WORK = Workload(32, 16)
 
 
-def test_where_the_time_goes(variant, text, settings, judge, model_run):
+def test_where_the_time_goes(variant, text, settings, judge):
     [ids] = prompt(text.ids, WORK)
     device = variant.variant.device
 
@@ -25,7 +25,6 @@ def test_where_the_time_goes(variant, text, settings, judge, model_run):
         "bytes_per_second": bandwidth(device, settings.threads),
         "operations_per_second": arithmetic(device, settings.threads),
         "bytes_per_token": variant.facts["bytes_read_per_token"],
-        "operations_per_token": 2 * model_run.checkpoint.parameters,
     }
     energy = {"joules": used.joules if math.isfinite(used.joules) else None, "utilisation": used.utilisation}
     measured = judge("profiled_time", WORK, [found["seconds"]], details={**found, **peaks, **energy})

@@ -77,6 +77,14 @@ class Calls(RuleBasedStateMachine):
         values = np.frombuffer(key, np.float32).reshape(1, -1)
         self.remember(self.first, key, self.kernel.quantize(values))
 
+    @precondition(lambda self: self.first)
+    @rule(data=st.data(), block=blocks())
+    def among_others(self, data, block):
+        # An answer that some earlier call left behind is found out by asking for the same in another call.
+        key = data.draw(st.sampled_from(list(self.first)))
+        values = np.concatenate([self.kernel.values([block]), np.frombuffer(key, np.float32).reshape(1, -1)])
+        self.remember(self.first, key, part(self.kernel.quantize(values), [1]))
+
     @precondition(lambda self: self.first and self.offers("dequantize"))
     @rule(data=st.data())
     def dequantize(self, data):

@@ -15,9 +15,10 @@ def shapes(draw):
     return leading, draw(st.integers(0, 3)), draw(st.sampled_from((0, 1, 2, 3, 31, 62, 63, 255)))
 
 
-def magnitudes(rng, leading):
-    """One for each row, so that a value that is read with another block's scale is far off."""
-    return np.exp2(rng.integers(-6, 6, (*leading, 1)))
+def drawn(form, rng, shape):
+    """float32 of that shape, its rows of different magnitudes, so that what is read with another block's scale is far off."""
+    values = rng.standard_normal(shape) * np.exp2(rng.integers(-6, 6, (*shape[:-1], 1)))
+    return (values if form.levels is None or form.levels[0] < 0 else np.abs(values)).astype(np.float32)
 
 
 def bounds(form, values):
@@ -34,9 +35,7 @@ def test_shape_and_values_come_back(kernel, shape, seed, storage):
     leading, blocks, rest = shape
     # Four values a word: any storage has whole words then.
     last = max(blocks, 1) * kernel.form.block + rest // 8 * 8 * kernel.kernel.adapter.any_length
-    rng = np.random.default_rng(seed)
-    values = (rng.standard_normal((*leading, last)) * magnitudes(rng, leading)).astype(np.float32)
-    values = values if kernel.form.levels is None or kernel.form.levels[0] < 0 else np.abs(values)
+    values = drawn(kernel.form, np.random.default_rng(seed), (*leading, last))
     kernel.admit(values)
 
     found = kernel.call("shaped", form=kernel.form.name, values=values, storage=storage)
@@ -49,21 +48,20 @@ def test_shape_and_values_come_back(kernel, shape, seed, storage):
 @given(shapes(), st.integers(0, 2**16))
 def test_any_length_comes_back(kernel, shape, seed):
     leading, blocks, rest = shape
-    rng = np.random.default_rng(seed)
-    values = rng.uniform(0.1, 1, (*leading, blocks * kernel.form.block + rest)) * magnitudes(rng, leading)
+    values = drawn(kernel.form, np.random.default_rng(seed), (*leading, blocks * kernel.form.block + rest))
     kernel.admit(values)
 
-    found = kernel.call("shaped", form=kernel.form.name, values=values.astype(np.float32), storage="uint8")
+    found = kernel.call("shaped", form=kernel.form.name, values=values, storage="uint8")
 
     assert found.shape == values.shape
-    assert (np.abs(found - values) <= bounds(kernel.form, values.astype(np.float32))).all()
+    assert (np.abs(found.astype(np.float64) - values) <= bounds(kernel.form, values)).all()
 
 
 @pytest.mark.needs("shaped", "bound")
 def test_more_values_than_any_buffer_of_temporaries(kernel):
     rows = 2**20 // kernel.form.block // 8  # a megavalue, where numpy elides temporaries from 256 KiB on
-    values = np.random.default_rng(0).uniform(0, 1, (rows, 8 * kernel.form.block)).astype(np.float32)
+    values = drawn(kernel.form, np.random.default_rng(0), (rows, 8 * kernel.form.block))
 
     found = kernel.call("shaped", form=kernel.form.name, values=values, storage="uint8")
 
-    assert (np.abs(found - values) <= bounds(kernel.form, values)).all()
+    assert (np.abs(found.astype(np.float64) - values) <= bounds(kernel.form, values)).all()

@@ -55,6 +55,18 @@ def stale():
     return quantize
 
 
+def every_fifth():
+    """Each fifth call is another one."""
+    calls = []
+
+    def quantize(values):
+        calls.append(len(values))
+        stored = NF4.encode(values)
+        return {**stored, "absmax": stored["absmax"] * np.float32(1 if len(calls) % 5 else 1 + 2.0**-20)}
+
+    return quantize
+
+
 def large_truncates(values):
     stored = dict(NF4.encode(values))
     if values.nbytes > 2**18:
@@ -160,6 +172,7 @@ MUTANTS = (
     wrong("bf16-maximum", NF4, "the maximum rounded to bfloat16 before it divides", quantize=with_absmax(bf16_maximum)),
     wrong("f16-maximum", NF4, "the maximum kept in float16", quantize=with_absmax(f16_maximum)),
     wrong("stale-cache", NF4, "an earlier answer for an array of the same shape and start", quantize=stale()),
+    wrong("every-fifth", NF4, "each fifth call's maxima are a millionth too large", quantize=every_fifth()),
     wrong("large-truncates", NF4, "another path above 256 KiB", quantize=large_truncates),
     wrong("not-finite-swallowed", NF4, "NaN and infinity become zero", quantize=finite_only),
     wrong("read-in-half", NF4, "dequantized in float16", dequantize=read_in_half),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fixtures.formats import affine, graphs, packed_words, products
-from fixtures.mutant import Mutant, codes_of, multiply, rounded_weight, unpack
+from fixtures.mutant import Mutant, codes_of, multiply, rounded_weight, shift_zeros, unpack
 from fixtures.packed import AWQ_ORDER, pack
 
 LINEAR, TORCH = affine.ONNX["linear_u8"], affine.TORCH["per_channel_i8"]
@@ -106,6 +106,13 @@ def carry(qzeros):
     return (np.ascontiguousarray(qzeros).view(np.uint32) + np.uint32(0x11111111)).view(np.int32)
 
 
+def first_word_alone(qzeros):
+    """Only the first word of each row is raised."""
+    found = np.array(qzeros)
+    found[:, 0] = shift_zeros(GPTQ4, np.ascontiguousarray(qzeros))[:, 0]
+    return found
+
+
 def sign_extended(qweight, qzeros, scales, groups):
     shifted = np.repeat(qweight, 8, axis=0) >> np.tile(4 * np.arange(8), len(qweight))[:, None]
     codes = np.where(np.arange(len(shifted))[:, None] % 8 == 7, shifted, shifted & 15)
@@ -154,6 +161,7 @@ MUTANTS = (
     Mutant("order-dropped", AWQ, "columns as they are", {"pack": awq_packed(list(range(8)))}),
     Mutant("order-inverted", AWQ, "the inverse of the order", {"pack": awq_packed(list(np.argsort(AWQ_ORDER)))}),
     Mutant("carry", GPTQ4, "one added to a whole word: a full zero raises its neighbour", {"shift_zeros": carry}),
+    Mutant("first-word-alone", GPTQ4, "zeros of the first eight columns alone are raised", {"shift_zeros": first_word_alone}),
     Mutant("zero-off-by-one", GPTQ4, "zeros are read one too high", {"unpack": zeros_too_high}),
     Mutant("groups-ignored", GPTQ4, "each input is of the group that its place suggests", {"unpack": groups_ignored}),
     Mutant("sign-extended", GPTQ4, "a word's highest code keeps its sign", {"unpack": sign_extended}),

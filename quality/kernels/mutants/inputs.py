@@ -6,7 +6,7 @@ from fixtures.format import largest_magnitude, rounded
 from fixtures.formats import codebooks, gguf_simple, packed_words, rows
 from fixtures.formats.gguf_simple import BLOCKS
 from fixtures.kernel import Kernels, arranged
-from fixtures.mutant import Mutant, right, wrong
+from fixtures.mutant import Mutant, codes_in, right, wrong
 
 Q8_0, NF4, APART = gguf_simple.FORMATS["q8_0"], codebooks.FORMATS["nf4_b64"], rows.OUTLIERS["int8_row_outliers"]
 GPTQ4, VERSION_1 = packed_words.GPTQ["gptq4"], packed_words.GPTQ_V1["gptq4_v1"]
@@ -54,6 +54,11 @@ def none_fills_its_word(weight, scales, zeros, groups):
     for group, column in zip(*np.nonzero(zeros == 0), strict=True):
         words[group, column // 8] |= np.int32(-1) << np.int32(column % 8 * 4)
     return found | {"qzeros": words}
+
+
+def none_is_the_largest(qweight, qzeros, scales, groups):
+    codes, zeros = codes_in(VERSION_1, qweight, qzeros)
+    return ((codes - np.minimum(zeros, 15)[groups]) * scales[groups]).astype(np.float16).astype(np.float32)
 
 
 def narrowly(values, dtype):
@@ -106,6 +111,10 @@ def rest_zeroed(flat, block):
     return np.concatenate([flat[:whole], 0 * flat[whole:]])
 
 
+def previous_when_large(found, values):
+    return found if values.nbytes <= 2**18 else np.roll(found, 1)
+
+
 def of_shape(name, about, **parts):
     return Mutant(name, NF4, about, {"shaped": shaped(**parts)}, AnyLength, frozenset({"any length"}))
 
@@ -114,6 +123,7 @@ MUTANTS = (
     of_shape("right-shaped", ""),
     of_shape("wrong-row", "a row is read with another row's scale", absmax=by_rows),
     of_shape("rest-zeroed", "what does not fill a block is left out", rest=rest_zeroed),
+    of_shape("previous-when-large", "above 256 KiB a block is read with the maximum before it", absmax=previous_when_large),
     of_shape("one-row", "what has one dimension comes back with two",
              shape=lambda values: values.shape if values.ndim > 1 else (1, values.size)),
     laid("right-laid", "", as_given),
@@ -123,6 +133,8 @@ MUTANTS = (
            frozenset({"ways to pack"})),
     wrong("none-fills-its-word", VERSION_1, "a zero of none, less one, sets the bits of its neighbours",
           pack=none_fills_its_word),
+    wrong("none-is-the-largest", VERSION_1, "a zero that is one beyond the largest code is read as that",
+          unpack=none_is_the_largest),
     wrong("narrow-cut-off", NF4, "bfloat16 by cutting bits off",
           narrow=lambda stored, dtype: {"values": narrowly(NF4.decode(stored), dtype), "dtype": dtype}),
     wrong("outliers-in-maximum", APART, "a row's maximum is that of all its values",
