@@ -10,20 +10,18 @@ ROUNDS = 5
 
 
 @pytest.fixture
-def timed(kernel, benchmark, settings):
+def timed(kernel, benchmark, settings, rate):
     """timed(method): rounds of one call, timed in the worker and handed to pytest-benchmark; their best bytes a second."""
 
     def run(method):
         seconds = kernel.seconds(method, VALUES, ROUNDS)
         told = iter(seconds)
         benchmark.pedantic(lambda: worker_clock.advance(next(told)), rounds=len(seconds), iterations=1)
-        rate = work(kernel.form, method).bytes_moved / min(seconds)
-        benchmark.extra_info |= {
-            "kernel": kernel.kernel.id,
-            "bytes_per_second": rate,
-            "share_of_bandwidth": rate / bandwidth(settings.device, settings.threads),
-        }
-        return rate
+        moved = work(kernel.form, method).bytes_moved / min(seconds)
+        share = moved / bandwidth(settings.device, settings.threads)
+        benchmark.extra_info |= {"kernel": kernel.kernel.id, "bytes_per_second": moved, "share_of_bandwidth": share}
+        rate(method, moved, share)
+        return moved
 
     return run
 
