@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 
 from fixtures.format import rounded
-from fixtures.strategies import Block, batches, fewer, seeds
+from fixtures.strategies import batches, fewer, seeds
 
 
 @pytest.mark.needs("quantize", "encode")
 @given(batches())
-@example([Block("sparse", 0, 80)])  # zeros alone, a negative one first
 def test_bytes_are_the_specified_ones(kernel, batch):
     values = kernel.values(batch)
 

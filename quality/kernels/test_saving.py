@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
-from fixtures.strategies import batches, fewer, seeds
+from fixtures.strategies import Block, batches, fewer, seeds
 
 # Of the signed map of 256 levels: half of the widest gap, which is also how far -1 is from the lowest level.
 DYNAMIC_SHARE = 0.00703126
@@ -24,6 +24,7 @@ def test_saving_changes_nothing(kernel, batch):
 
 @pytest.mark.needs("nested")
 @given(batches(), seeds())
+@example([Block("uniform", 0, 1)], 40)  # a maximum whose code the table of limited fineness misses
 @fewer(4)
 def test_maxima_quantized_too(kernel, batch, seed):
     # More than two blocks of 256 maxima, the last of them a part of one.

@@ -174,7 +174,26 @@ def q6_k(rounding=np.rint, sub_blocks=16, highest=31):
     return quantize
 
 
+def unsearched(values):
+    """Q2_K: each sub-block's step and minimum from its ends alone."""
+    parts = values.reshape(len(values), 16, 16).astype(np.float64)
+    lows = -parts.min(axis=2).clip(max=0)
+    steps = (parts.max(axis=2) + lows) / 3
+    wholes = [half(half_bytes((each.max(axis=1, keepdims=True) / 15).astype(np.float32))) for each in (steps, lows)]
+    codes = [
+        np.rint(np.divide(e, w, out=np.zeros_like(e), where=w > 0)).clip(0, 15)
+        for e, w in zip((steps, lows), wholes, strict=True)
+    ]
+    step, low = (code * whole for code, whole in zip(codes, wholes, strict=True))
+    found = np.divide(parts + low[..., None], step[..., None], out=np.zeros_like(parts), where=step[..., None] > 0)
+    planes = np.rint(found).clip(0, 3).astype(np.uint8).reshape(len(values), 2, 4, 32)
+    packed = np.bitwise_or.reduce(planes << np.array([0, 2, 4, 6], np.uint8)[:, None], axis=2).reshape(len(values), 64)
+    pairs = codes[0].astype(np.uint8) | codes[1].astype(np.uint8) << np.uint8(4)
+    return {BLOCKS: np.concatenate([pairs, packed, *map(half_bytes, wholes)], axis=1)}
+
+
 MUTANTS = (
+    wrong("unsearched", SUPER["q2_k"], "scales are those of the ends, and not searched for", quantize=unsearched),
     Mutant("right-plain", SUPER["q6_k"], "", {"quantize": q6_k()}),
     wrong("cut-off", SUPER["q6_k"], "codes are cut off, not rounded", quantize=q6_k(np.trunc)),
     wrong("highest-lost", SUPER["q6_k"], "the highest code is never given", quantize=q6_k(highest=30)),

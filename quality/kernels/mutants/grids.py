@@ -3,11 +3,14 @@
 import numpy as np
 
 from fixtures.formats import affine, graphs, packed_words, products
-from fixtures.mutant import Mutant, codes_of, multiply, rounded_weight, shift_zeros, unpack
+from fixtures.kernel import Kernels
+from fixtures.launcher import WorkerError
+from fixtures.mutant import Mutant, codes_of, in_one_range, multiply, rounded_weight, shift_zeros, unpack
 from fixtures.packed import AWQ_ORDER, pack
 
 LINEAR, TORCH = affine.ONNX["linear_u8"], affine.TORCH["per_channel_i8"]
 U8I8, I8I8 = products.INTEGER_PRODUCTS["u8xi8"], products.INTEGER_PRODUCTS["i8xi8"]
+CALL = products.DYNAMIC_PRODUCTS["x86_dynamic_product"]
 DYNAMIC, QDQ = graphs.GRAPHS["dynamic_layer"], graphs.GRAPHS["qdq_layer"]
 NBITS, ROUNDED = products.NBITS_PRODUCTS["nbits4_product"], products.NBITS_PRODUCTS["nbits4_product_int8"]
 GPTQ3, GPTQ4, AWQ = packed_words.GPTQ["gptq3"], packed_words.GPTQ["gptq4"], packed_words.AWQ["awq4"]
@@ -141,7 +144,31 @@ def even_rows_doubled(a, weight, scale, zero, **_):
     return np.where(np.arange(len(a))[:, None] % 2, QDQ.expected(layer), 2 * QDQ.expected(layer))
 
 
+class Blocks(Kernels):
+    """A library whose blocks have some sizes, and no others."""
+
+    block_sizes = (16, 32, 64, 128, 256)
+
+
+def sizes_refused(a, weight, block, zeros, **_):
+    if block not in Blocks.block_sizes:
+        raise WorkerError("numpy", "failed", f"no blocks of {block}")
+    return multiply(NBITS, a, weight, block, zeros)
+
+
+def any_size(a, weight, block, zeros, **_):
+    return multiply(NBITS, a, weight, block, zeros)
+
+
+def rows_apart(a, weight, block, zeros, **_):
+    told = rounded_weight(weight, 8, len(weight), zeros)
+    return {"product": np.concatenate([in_one_range(row[None]) for row in a]) @ told, "weight": told}
+
+
 MUTANTS = (
+    Mutant("right-sizes", NBITS, "", {"multiply": sizes_refused}, Blocks, frozenset({"block sizes"})),
+    Mutant("any-size", NBITS, "blocks of any size are taken", {"multiply": any_size}, Blocks, frozenset({"block sizes"})),
+    Mutant("rows-apart", CALL, "each row has a scale of its own, not the call", {"multiply": rows_apart}),
     Mutant("half-up", LINEAR, "ties go up, not to the even", {"to_integers": to_linear(lambda x: np.floor(x + 0.5))}),
     Mutant("no-saturation", LINEAR, "codes wrap", {"to_integers": to_linear(saturate=False)}),
     Mutant("tail-truncated", LINEAR, "what is left after the vectors is cut off", {"to_integers": tail_truncated}),

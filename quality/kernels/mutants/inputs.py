@@ -6,6 +6,7 @@ from fixtures.format import largest_magnitude, rounded
 from fixtures.formats import codebooks, gguf_simple, packed_words, rows
 from fixtures.formats.gguf_simple import BLOCKS
 from fixtures.kernel import Kernels, arranged
+from fixtures.launcher import WorkerError
 from fixtures.mutant import Mutant, codes_in, right, wrong
 
 Q8_0, NF4, APART = gguf_simple.FORMATS["q8_0"], codebooks.FORMATS["nf4_b64"], rows.OUTLIERS["int8_row_outliers"]
@@ -119,7 +120,25 @@ def of_shape(name, about, **parts):
     return Mutant(name, NF4, about, {"shaped": shaped(**parts)}, AnyLength, frozenset({"any length"}))
 
 
+def whole_blocks(values, storage):
+    if values.shape[-1] % Q8_0.block:
+        raise WorkerError("numpy", "failed", "a row is no whole number of blocks")
+    return padded_blocks(values, storage)
+
+
+def padded_blocks(values, storage):
+    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % Q8_0.block)])
+    found = Q8_0.decode(Q8_0.encode(padded.reshape(-1, Q8_0.block))).reshape(padded.shape)
+    return found[..., : values.shape[-1]]
+
+
+def of_whole_blocks(name, about, shaped):
+    return Mutant(name, Q8_0, about, {"shaped": shaped}, Kernels, frozenset({"whole blocks"}))
+
+
 MUTANTS = (
+    of_whole_blocks("right-whole", "", whole_blocks),
+    of_whole_blocks("padded", "a row of a part of a block is padded, not refused", padded_blocks),
     of_shape("right-shaped", ""),
     of_shape("wrong-row", "a row is read with another row's scale", absmax=by_rows),
     of_shape("rest-zeroed", "what does not fill a block is left out", rest=rest_zeroed),
