@@ -139,6 +139,12 @@ def scale_too_large(a, weight, scale, zero, **_):
     return DYNAMIC.expected(graphs.Layer(a, weight, scale, zero)) / np.float32(scale) * np.float32(1.001 * scale)
 
 
+def result_cut_off(a, weight, scale, zero, **_):
+    layer = graphs.Layer(a, weight, scale, zero)
+    step = QDQ.grid(a.astype(np.float64) @ layer.meant)[0][0]
+    return np.floor(QDQ.expected(layer) / step) * step
+
+
 def even_rows_doubled(a, weight, scale, zero, **_):
     layer = graphs.Layer(a, weight, scale, zero)
     return np.where(np.arange(len(a))[:, None] % 2, QDQ.expected(layer), 2 * QDQ.expected(layer))
@@ -182,6 +188,7 @@ MUTANTS = (
     Mutant("one-activation-scale", ROUNDED, "all rows share a scale", {"multiply": one_activation_scale}),
     Mutant("weight-zero-dropped", DYNAMIC, "fused, the weight's zero is forgotten", {"run_graph": weight_zero_dropped}),
     Mutant("scale-off", DYNAMIC, "fused, a scale is a thousandth too large", {"run_graph": scale_too_large}),
+    Mutant("result-cut-off", QDQ, "fused, the result's codes are cut off, not rounded", {"run_graph": result_cut_off}),
     Mutant("even-rows-doubled", QDQ, "fused, every other row is twice too large", {"run_graph": even_rows_doubled}),
     Mutant("no-clamp", GPTQ4, "a code that is too large spills", {"pack": no_clamp(GPTQ4)}),
     Mutant("spill-lost", GPTQ3, "a code across two words loses a bit", {"pack": spill_lost}),
