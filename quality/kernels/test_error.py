@@ -138,9 +138,9 @@ def test_flushed_to_zeros_up_to_the_stated_magnitude(kernel):
 
 @pytest.mark.needs("infinite")
 def test_finite_below_the_stated_magnitude_and_not_from_there_on(kernel):
-    below, from_there = (
-        np.full((1, kernel.form.block), kernel.form.infinite * factor, np.float32) for factor in (0.999, 1)
-    )
+    # Of either sign: a minimum may be too large before a scale is.
+    signs = np.outer([1, -1], np.ones(kernel.form.block))
+    below, from_there = ((signs * kernel.form.infinite * factor).astype(np.float32) for factor in (0.999, 1))
 
     assert np.isfinite(kernel.round_trip(below)).all()
     assert not np.isfinite(kernel.round_trip(from_there)).all()

@@ -27,6 +27,20 @@ def test_rows_share_the_scale_of_their_call(kernel):
     assert np.abs(louder[:4] - alone).max() > 0.1 * np.abs(alone).max()
 
 
+@pytest.mark.needs("weight product", "least step")
+def test_no_step_is_smaller_than_the_least(kernel):
+    # ChooseQuantizationParams cuts off small scales: activations all of which are below half of that one are zeros to it.
+    least, weight = kernel.form.least_step, np.ones((1, 8), np.float32)
+    arguments = {"form": kernel.form.name, "weight": weight, "block": 64, "zeros": False}
+
+    lost, kept = (
+        kernel.call("multiply", a=np.full((1, 1), share * least, np.float32), **arguments) for share in (0.499, 0.501)
+    )
+
+    assert (lost["product"] == 0).all()
+    assert np.allclose(kept["product"], least * kept["weight"], rtol=1e-6)
+
+
 @pytest.mark.needs("quantize", "no lowest level")
 def test_the_negative_of_a_blocks_largest_has_no_level(kernel):
     # The signed map of "8-bit Optimizers via Block-wise Quantization" reaches 1, but not -1.

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fixtures.formats import affine, graphs, packed_words, products
+from fixtures.format import rounded
+from fixtures.formats import affine, float8, graphs, packed_words, products
 from fixtures.kernel import Kernels
 from fixtures.launcher import WorkerError
 from fixtures.mutant import Mutant, codes_of, in_one_range, multiply, rounded_weight, shift_zeros, unpack
@@ -12,6 +13,9 @@ LINEAR, TORCH = affine.ONNX["linear_u8"], affine.TORCH["per_channel_i8"]
 U8I8, I8I8 = products.INTEGER_PRODUCTS["u8xi8"], products.INTEGER_PRODUCTS["i8xi8"]
 CALL = products.DYNAMIC_PRODUCTS["x86_dynamic_product"]
 DYNAMIC, QDQ = graphs.GRAPHS["dynamic_layer"], graphs.GRAPHS["qdq_layer"]
+BIAS, HALF = products.NBITS_PRODUCTS["nbits4_product_bias"], products.NBITS_PRODUCTS["nbits4_product_half"]
+LAYER, E4M3 = products.LAYERS["nf4_layer"], float8.ONNX["linear_e4m3fn"]
+TINY, BLOCKED = affine.TORCHAO["tinygemm_u4"], affine.ONNX["blocks_u8"]
 NBITS, ROUNDED = products.NBITS_PRODUCTS["nbits4_product"], products.NBITS_PRODUCTS["nbits4_product_int8"]
 GPTQ3, GPTQ4, AWQ = packed_words.GPTQ["gptq3"], packed_words.GPTQ["gptq4"], packed_words.AWQ["awq4"]
 
@@ -167,13 +171,93 @@ def any_size(a, weight, block, zeros, **_):
 
 
 def rows_apart(a, weight, block, zeros, **_):
+    told, rows = rounded_weight(weight, 8, len(weight), zeros), a.astype(np.float64)
+    return {
+        "product": np.concatenate([in_one_range(row[None], 127, CALL.least_step) for row in rows]) @ told,
+        "weight": told,
+    }
+
+
+def any_step(a, weight, block, zeros, **_):
     told = rounded_weight(weight, 8, len(weight), zeros)
-    return {"product": np.concatenate([in_one_range(row[None]) for row in a]) @ told, "weight": told}
+    return {"product": in_one_range(a.astype(np.float64)) @ told, "weight": told}
+
+
+def a_step_too_far(a, weight, block, zeros, **_):
+    """Activations are cut off, not rounded."""
+    told, wide = rounded_weight(weight, 8, len(weight), zeros), a.astype(np.float64)
+    step = max((max(a.max(), 0) - min(a.min(), 0)) / 127, CALL.least_step)
+    return {"product": np.floor(wide / step) * step @ told, "weight": told}
+
+
+def bias_dropped(a, weight, block, zeros, **_):
+    found = multiply(BIAS, a, weight, block, zeros)
+    return {**found, "product": found["product"] - found["bias"].astype(np.float32)}
+
+
+def summed_in_half(a, weight, block, zeros, **_):
+    found, sums = multiply(HALF, a, weight, block, zeros), np.zeros((len(a), weight.shape[1]), np.float16)
+    for at, row in enumerate(found["weight"].astype(np.float16)):
+        sums += a[:, at : at + 1].astype(np.float16) * row
+    return {**found, "product": sums.astype(np.float32)}
+
+
+def summed_in_bfloat16(a, weight, block, zeros, **_):
+    found, sums = multiply(LAYER, a, weight, block, zeros), np.zeros((len(a), weight.shape[1]), np.float32)
+    for at, row in enumerate(found["weight"].astype(np.float32)):
+        sums = rounded(sums + rounded(a[:, at : at + 1], "bfloat16") * row, "bfloat16")
+    return {**found, "product": sums}
+
+
+def with_sizes(change):
+    """Bytes of E4M3, of ratios whose magnitudes are changed."""
+
+    def to_integers(values, scales, zeros, **_):
+        ratio = values / scales[:, None]
+        return E4M3.codes(np.copysign(change(np.abs(ratio)), ratio).astype(np.float32), np.ones_like(scales), zeros)
+
+    return to_integers
+
+
+def overflow_to_nan(values, scales, zeros, **_):
+    return np.where(np.abs(values / scales[:, None]) > 464, 0x7F, E4M3.codes(values, scales, zeros))
+
+
+def upwards(size):
+    return np.nextafter(size, np.float32(np.inf))
+
+
+def flushed(size):
+    return np.where(size < 2.0**-6, 0, size)
+
+
+def nan_is_zero(values, scales, zeros, **_):
+    return np.where(np.isnan(values), 0, E4M3.codes(values, scales, zeros))
+
+
+def zero_as_an_integer(codes, scales, zeros, **_):
+    """The zero is rounded to whole steps."""
+    return (codes - TINY.middle + np.rint(zeros / scales)[:, None]).astype(np.float32) * scales[:, None]
+
+
+def scales_of_the_next_block(values, scales, zeros, **_):
+    return BLOCKED.codes(values, np.roll(scales, 1), zeros)
 
 
 MUTANTS = (
     Mutant("right-sizes", NBITS, "", {"multiply": sizes_refused}, Blocks, frozenset({"block sizes"})),
     Mutant("any-size", NBITS, "blocks of any size are taken", {"multiply": any_size}, Blocks, frozenset({"block sizes"})),
+    Mutant("any-step", CALL, "steps as small as need be", {"multiply": any_step}),
+    Mutant("activations-cut-off", CALL, "activations are cut off, not rounded", {"multiply": a_step_too_far}),
+    Mutant("bias-dropped", BIAS, "nothing is added", {"multiply": bias_dropped}),
+    Mutant("summed-in-half", HALF, "sums are kept in float16", {"multiply": summed_in_half}),
+    Mutant("summed-in-bfloat16", LAYER, "sums are kept in bfloat16", {"multiply": summed_in_bfloat16}),
+    Mutant("overflow-to-nan", E4M3, "what is too large is no number", {"to_integers": overflow_to_nan}),
+    Mutant("ties-away", E4M3, "ties go away from zero", {"to_integers": with_sizes(upwards)}),
+    Mutant("subnormals-flushed", E4M3, "subnormal numbers become zero", {"to_integers": with_sizes(flushed)}),
+    Mutant("nan-is-zero", E4M3, "what is no number becomes zero", {"to_integers": nan_is_zero}),
+    Mutant("zero-as-an-integer", TINY, "the zero is rounded to whole steps", {"from_integers": zero_as_an_integer}),
+    Mutant("next-block", BLOCKED, "a block has its neighbour's scale", {"to_integers": scales_of_the_next_block}),
     Mutant("rows-apart", CALL, "each row has a scale of its own, not the call", {"multiply": rows_apart}),
     Mutant("half-up", LINEAR, "ties go up, not to the even", {"to_integers": to_linear(lambda x: np.floor(x + 0.5))}),
     Mutant("no-saturation", LINEAR, "codes wrap", {"to_integers": to_linear(saturate=False)}),
