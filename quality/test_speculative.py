@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from fixtures import corpus
 from fixtures.goodness import probability
 from fixtures.launcher import WorkerError
 from fixtures.speculation import dense
@@ -36,6 +37,22 @@ def late_stop(loop, prompts):
         if expected.index(stop) > 2 * (loop.gamma + 1):
             return prompt.ids, expected, stop
     pytest.skip(f"every text repeats itself from its first {2 * (loop.gamma + 1)} tokens on")
+
+
+def late_text(loop, prompts, directory):
+    """A prompt, its plain text, how much of it ends with a text that was not there before, and that text: within a draft, and
+    not by the token that the target adds to one.
+    """
+    for prompt in prompts:
+        expected = loop.plain(prompt.ids, FEW)
+        for end in range(2 * (loop.gamma + 1), FEW - loop.gamma):
+            before, after = corpus.detokenize(directory, [expected[: end - 1], expected[:end]])
+            text = after.removeprefix(before)
+            # Each pass says one token more than it drafted; whether the prompt's drafts is the loop's affair.
+            within = end % (loop.gamma + 1) > 1
+            if within and after.startswith(before) and "\ufffd" not in text and text not in before:
+                return prompt.ids, expected, end, text
+    pytest.skip("no text ends with one that was not there before")
 
 
 def drafted_and_kept(answers):
@@ -155,6 +172,20 @@ def test_a_stop_token_within_a_draft_ends_it(loop_with, speculative_prompts):
 
     assert sum(said["accepted"]) > 0
     assert said["tokens"] == expected[: expected.index(stop) + 1]
+
+
+@pytest.mark.own_loop
+@pytest.mark.needs("text_stops")
+@pytest.mark.consistency("text_stops")
+@pytest.mark.usefixtures("in_float32")
+def test_a_stop_text_within_a_draft_ends_it(loop_with, speculative_prompts, model_run):
+    loop = loop_with("told")
+    ids, expected, end, text = late_text(loop, speculative_prompts, model_run.checkpoint.directory)
+
+    said = loop.say(ids, FEW, stop_text=text, arguments={"prompt": len(ids), "tokens": expected})
+
+    assert sum(said["accepted"]) > 0
+    assert said["tokens"] == expected[:end]
 
 
 @pytest.mark.consistency("sampled_drafts")
