@@ -7,19 +7,20 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.needs("grid")
 
-ROWS, COLUMNS = 3, 48
+ROWS, COLUMNS = 3, 47
 
 
 @st.composite
 def cases(draw):
-    """values [channels, n], a scale and a zero a channel; every second value is a tie or a float beside one; some are small.
-    And a number that chooses a level at which the library may rewrite what it is told to do.
+    """values [channels, n], a scale and a zero a channel; every second value is a tie or a float beside one. And a number
+    that chooses a level at which the library may rewrite what it is told to do.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scales = np.exp2(rng.uniform(-20, 12, ROWS)).astype(np.float32)
     zeros = rng.integers(0, 100, ROWS).astype(np.int32)
     steps = rng.integers(-300, 300, (ROWS, COLUMNS)) + rng.choice((0.5, 0.0, 0.25), (ROWS, COLUMNS))
-    steps *= rng.choice((1, 1, 1, 2.0**-12), steps.shape)
+    # Some small, some about the largest of a grid: 256, 448, 57,344, 65,535.
+    steps *= rng.choice((1, 1, 1, 1.6, 200, 230, 2.0**-12, 2.0**-17), steps.shape)
     values = (steps * scales[:, None]).astype(np.float32)
     beside = np.nextafter(values, rng.choice((-np.inf, np.inf), values.shape).astype(np.float32))
     return np.where(rng.random(values.shape) < 0.6, values, beside), scales, zeros, draw(st.integers(0, 11))

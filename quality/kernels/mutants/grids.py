@@ -14,7 +14,8 @@ U8I8, I8I8 = products.INTEGER_PRODUCTS["u8xi8"], products.INTEGER_PRODUCTS["i8xi
 CALL = products.DYNAMIC_PRODUCTS["x86_dynamic_product"]
 DYNAMIC, QDQ = graphs.GRAPHS["dynamic_layer"], graphs.GRAPHS["qdq_layer"]
 BIAS, HALF = products.NBITS_PRODUCTS["nbits4_product_bias"], products.NBITS_PRODUCTS["nbits4_product_half"]
-LAYER, E4M3 = products.LAYERS["nf4_layer"], float8.ONNX["linear_e4m3fn"]
+LAYER = products.LAYERS["nf4_layer"]
+E4M3, E5M2 = float8.ONNX["linear_e4m3fn"], float8.ONNX["linear_e5m2"]
 TINY, BLOCKED = affine.TORCHAO["tinygemm_u4"], affine.ONNX["blocks_u8"]
 NBITS, ROUNDED = products.NBITS_PRODUCTS["nbits4_product"], products.NBITS_PRODUCTS["nbits4_product_int8"]
 GPTQ3, GPTQ4, AWQ = packed_words.GPTQ["gptq3"], packed_words.GPTQ["gptq4"], packed_words.AWQ["awq4"]
@@ -183,7 +184,7 @@ def any_step(a, weight, block, zeros, **_):
     return {"product": in_one_range(a.astype(np.float64)) @ told, "weight": told}
 
 
-def a_step_too_far(a, weight, block, zeros, **_):
+def activations_cut_off(a, weight, block, zeros, **_):
     """Activations are cut off, not rounded."""
     told, wide = rounded_weight(weight, 8, len(weight), zeros), a.astype(np.float64)
     step = max((max(a.max(), 0) - min(a.min(), 0)) / 127, CALL.least_step)
@@ -206,7 +207,7 @@ def summed_in_bfloat16(a, weight, block, zeros, **_):
     found, sums = multiply(LAYER, a, weight, block, zeros), np.zeros((len(a), weight.shape[1]), np.float32)
     for at, row in enumerate(found["weight"].astype(np.float32)):
         sums = rounded(sums + rounded(a[:, at : at + 1], "bfloat16") * row, "bfloat16")
-    return {**found, "product": sums}
+    return {**found, "product": rounded(sums + found["bias"].astype(np.float32), "bfloat16")}
 
 
 def with_sizes(change):
@@ -231,6 +232,16 @@ def flushed(size):
     return np.where(size < 2.0**-6, 0, size)
 
 
+def just_too_large_to_nan(values, scales, zeros, **_):
+    """What rounds to the number after the largest."""
+    size = np.abs(values / scales[:, None])
+    return np.where((size > 464) & (size < 480), 0x7F, E4M3.codes(values, scales, zeros))
+
+
+def nan_to_infinity(values, scales, zeros, **_):
+    return np.where(np.isnan(values), 0x7C, E5M2.codes(values, scales, zeros))
+
+
 def nan_is_zero(values, scales, zeros, **_):
     return np.where(np.isnan(values), 0, E4M3.codes(values, scales, zeros))
 
@@ -248,11 +259,13 @@ MUTANTS = (
     Mutant("right-sizes", NBITS, "", {"multiply": sizes_refused}, Blocks, frozenset({"block sizes"})),
     Mutant("any-size", NBITS, "blocks of any size are taken", {"multiply": any_size}, Blocks, frozenset({"block sizes"})),
     Mutant("any-step", CALL, "steps as small as need be", {"multiply": any_step}),
-    Mutant("activations-cut-off", CALL, "activations are cut off, not rounded", {"multiply": a_step_too_far}),
+    Mutant("activations-cut-off", CALL, "activations are cut off, not rounded", {"multiply": activations_cut_off}),
     Mutant("bias-dropped", BIAS, "nothing is added", {"multiply": bias_dropped}),
     Mutant("summed-in-half", HALF, "sums are kept in float16", {"multiply": summed_in_half}),
     Mutant("summed-in-bfloat16", LAYER, "sums are kept in bfloat16", {"multiply": summed_in_bfloat16}),
     Mutant("overflow-to-nan", E4M3, "what is too large is no number", {"to_integers": overflow_to_nan}),
+    Mutant("just-too-large-to-nan", E4M3, "what rounds up is no number", {"to_integers": just_too_large_to_nan}),
+    Mutant("nan-to-infinity", E5M2, "what is no number becomes infinite", {"to_integers": nan_to_infinity}),
     Mutant("ties-away", E4M3, "ties go away from zero", {"to_integers": with_sizes(upwards)}),
     Mutant("subnormals-flushed", E4M3, "subnormal numbers become zero", {"to_integers": with_sizes(flushed)}),
     Mutant("nan-is-zero", E4M3, "what is no number becomes zero", {"to_integers": nan_is_zero}),
