@@ -27,17 +27,22 @@ def prompts_of_a_kind(request, every_speculative_prompt, settings):
 
 @pytest.fixture
 def in_turns(speculator, new_tokens, show):
-    """in_turns(prompt): plainly and speculatively, in random order each round; seconds a token of both, and an answer."""
+    """in_turns(prompt): plainly and speculatively, in random order each round; seconds a token of both, and the answer, which
+    has to be the same each time.
+    """
 
     def run(prompt):
         seconds, rng = {"plain": [], "drafted": []}, random.Random(prompt.id)
         speculator.say(prompt.ids, 2)
+        speculator.timed(prompt.ids, new_tokens, plainly=True)
         with show(f"{speculator.resident.variant.label} {speculator.way} {prompt.id}") as update:
             for turn in range(ROUNDS):
                 for name in rng.sample(list(seconds), 2):
                     seconds[name].append(speculator.timed(prompt.ids, new_tokens, plainly=name == "plain"))
                 update(turn + 1, ROUNDS)
-        return seconds, speculator.say(prompt.ids, new_tokens)
+        first, again = (speculator.say(prompt.ids, new_tokens) for _ in range(2))
+        assert all(first[name] == again[name] for name in ("tokens", "drafted", "accepted"))
+        return seconds, first
 
     return run
 

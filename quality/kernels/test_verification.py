@@ -13,13 +13,20 @@ VOCABULARY, DRAFTED, RUNS = 8, 3, 6000
 # Of one test; the draws are the same each time, so this is a matter of the choice of seeds alone.
 ALPHA = 1e-6
 SEEDS = (1, 2, 3)
+# Drafts drawn from a distribution of their own, or certain ones, as lookups have them.
+DRAFTS = {
+    "drawn": lambda p, rng: rng.dirichlet(np.full(VOCABULARY, 0.8), DRAFTED),
+    "certain": lambda p, rng: np.eye(VOCABULARY)[p[:-1].argmax(axis=1)],
+}
 
 
-@pytest.fixture(params=SEEDS)
+@pytest.fixture(params=[(seed, kind) for kind in DRAFTS for seed in SEEDS], ids=lambda each: f"{each[1]}-{each[0]}")
 def case(request):
     """Target and draft distributions that differ, and drafts drawn from the latter."""
-    rng = np.random.default_rng(request.param)
-    p, q = (rng.dirichlet(np.full(VOCABULARY, 0.8), rows) for rows in (DRAFTED + 1, DRAFTED))
+    seed, kind = request.param
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(VOCABULARY, 0.8), DRAFTED + 1)
+    q = DRAFTS[kind](p, rng)
     tokens = np.stack([rng.choice(VOCABULARY, RUNS, p=row) for row in q], axis=1)
     return p, q, tokens
 
@@ -77,3 +84,21 @@ def test_a_draft_from_the_very_same_distribution_is_kept(kernel):
     )
 
     assert found["kept"] == [1]
+
+
+def test_a_draft_that_is_too_likely_by_a_rounding_ends_nothing(kernel):
+    # Rejected, it leaves nothing that the target has more of, or next to nothing; a token has to come all the same.
+    rng = np.random.default_rng(0)
+    targets = rng.dirichlet(np.ones(VOCABULARY), 40).astype(np.float32)
+    drafts, tokens = targets.copy(), targets.argmax(axis=1)
+    drafts[np.arange(len(drafts)), tokens] += 2 * np.spacing(targets.max(axis=1))
+
+    refused = [
+        kernel.refuses(
+            "verify", p=np.stack([p, p]).astype(float), q=q[None].astype(float), tokens=np.full((1, 1), token), seed=0,
+            uniform=1 - 2.0**-24,
+        )
+        for p, q, token in zip(targets, drafts, tokens, strict=True)
+    ]  # fmt: skip
+
+    assert not any(refused)

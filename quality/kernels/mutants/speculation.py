@@ -3,6 +3,7 @@
 import numpy as np
 
 from fixtures.formats.speculation import VERIFICATION
+from fixtures.launcher import WorkerError
 from fixtures.mutant import right, wrong
 from fixtures.speculation import pick, residual
 
@@ -44,6 +45,22 @@ def at_another_temperature(p, q, tokens, seed, uniform=None):
     return right(STEP)["verify"](p, tempered(q), tokens, seed, uniform)
 
 
+def unguarded(p, q):
+    more = np.maximum(p - q, 0)
+    if more.sum() == 0:
+        raise WorkerError("numpy", "failed", "verify: RuntimeError: probabilities that are no numbers")
+    return residual(p, q)
+
+
+def unnormalized(p, q, tokens, uniforms):
+    """What is left of the target's probabilities is drawn from as if it came to one."""
+    kept, after = loop()(p, q, tokens, uniforms)
+    if kept == len(tokens):
+        return kept, after
+    left = np.maximum(p[kept] - q[kept], 0).cumsum()
+    return kept, min(int(np.searchsorted(left, uniforms[-1], side="right")), len(left) - 1)
+
+
 def stopped_short(p, q, tokens, uniforms):
     kept, after = loop()(p, q, tokens, uniforms)
     return (kept, after) if kept < len(tokens) else (kept - 1, int(tokens[-1]))
@@ -58,6 +75,8 @@ STEPS = (
     ("no-residual", "what is not kept is drawn anew from the target", loop(after=lambda p, q: p)),
     ("residual-inverted", "what the draft has more than the target", loop(after=lambda p, q: residual(q, p))),
     ("residual-unclipped", "differences below zero count by their size", loop(after=lambda p, q: np.abs(p - q) + 1e-12)),
+    ("residual-unguarded", "where nothing is left to be drawn from, it divides by zero", loop(after=unguarded)),
+    ("residual-unnormalized", "what is left is drawn from as if it came to one", unnormalized),
     ("next-row", "what is not kept is drawn from the row after", loop(row=lambda at: at + 1)),
     ("first-row", "what is not kept is drawn from the first row", loop(row=lambda at: 0)),
     ("bonus-row", "the token after a whole draft is drawn from the last draft's row", loop(bonus=-2)),
