@@ -5,9 +5,7 @@ from collections import Counter
 
 import pytest
 
-from fixtures import corpus
 from fixtures.goodness import probability
-from fixtures.launcher import WorkerError
 from fixtures.speculation import dense
 from fixtures.speculative import outcomes
 
@@ -27,36 +25,6 @@ ADVERSARIES = ("wrong", "end", "noise")
 
 def unexplained(found):
     return [flip for flip in found if not flip.explained]
-
-
-def late_ends(loop, prompts, within=True):
-    """Prompts, their plain texts, and lengths of these, beyond two drafts of what will be said: within a draft, or, of a loop
-    that drafts beside the prompt already, at the end of one. Each pass says one token more than it drafted.
-    """
-    for prompt in prompts:
-        expected = loop.plain(prompt.ids, FEW)
-        for end in range(2 * (loop.gamma + 1) + 1, FEW - loop.gamma):
-            left = end % (loop.gamma + 1)
-            if left > 1 if within else left == 0:
-                yield prompt.ids, expected, end
-
-
-def late_stop(loop, prompts):
-    """A prompt, its plain text, and how much of it ends with a token that was not there before, within a draft."""
-    for ids, expected, end in late_ends(loop, prompts):
-        if expected[end - 1] not in expected[: end - 1]:
-            return ids, expected, end
-    pytest.skip("every text repeats itself from its first drafts on")
-
-
-def late_text(loop, prompts, directory, within):
-    """The same, and the text that ends there and was not there before."""
-    for ids, expected, end in late_ends(loop, prompts, within):
-        before, after = corpus.detokenize(directory, [expected[: end - 1], expected[:end]])
-        text = after.removeprefix(before)
-        if after.startswith(before) and "\ufffd" not in text and text not in before:
-            return ids, expected, end, text
-    pytest.skip("no text ends with one that was not there before")
 
 
 def drafted_and_kept(answers):
@@ -92,27 +60,6 @@ def test_any_length_of_drafts(speculator, speculative_prompts, gamma):
     assert unexplained(found) == []
     assert len(found) <= speculator.budget(FEW)
     assert 0 < max(said["drafted"]) <= gamma
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("n", [1, 2, 5, 7])
-def test_it_ends_at_the_length(speculator, speculative_prompts, n):
-    said = speculator.say(speculative_prompts[0].ids, n)
-
-    assert len(said["tokens"]) == n
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("in_float32")
-def test_it_ends_at_a_stop_token(speculator, speculative_prompts):
-    ids = speculative_prompts[0].ids
-    expected = speculator.plain(ids, FEW)
-    # The one that comes for the first time as late as one does.
-    stop = max(expected, key=expected.index)
-
-    said = speculator.say(ids, FEW, stop=[stop])
-
-    assert said["tokens"] == expected[: expected.index(stop) + 1]
 
 
 @pytest.mark.long
@@ -177,57 +124,6 @@ def test_a_draft_of_what_it_will_say_is_kept(loop_with, speculative_prompts):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("in_float32")
-def test_a_stop_token_within_a_draft_ends_it(loop_with, speculative_prompts):
-    loop = loop_with("told")
-    ids, expected, end = late_stop(loop, speculative_prompts)
-
-    said = loop.say(ids, FEW, stop=[expected[end - 1]], arguments={"prompt": len(ids), "tokens": expected})
-
-    assert sum(said["accepted"]) > 0
-    assert said["tokens"] == expected[:end]
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("in_float32")
-@pytest.mark.parametrize("n", range(3, 13))
-def test_a_length_within_a_draft_ends_it(loop_with, speculative_prompts, n):
-    loop, ids = loop_with("told"), speculative_prompts[0].ids
-    expected = loop.plain(ids, FEW)
-
-    said = loop.say(ids, n, arguments={"prompt": len(ids), "tokens": expected})
-
-    assert said["tokens"] == expected[:n]
-    # Of a loop that is told to end by whoever runs it the last pass, maybe cut off, is not counted.
-    assert sum(said["drafted"]) > 0 or said["first"] > 1 or n <= loop.gamma + 2
-
-
-@pytest.mark.long
-@pytest.mark.own_loop
-@pytest.mark.needs("text_stops")
-@pytest.mark.usefixtures("in_float32")
-def test_a_stop_text_at_the_end_of_a_draft_ends_it(loop_with, speculative_prompts, model_run):
-    assert_it_ends_at_a_text(loop_with("told"), speculative_prompts, model_run.checkpoint.directory, within=False)
-
-
-@pytest.mark.long
-@pytest.mark.own_loop
-@pytest.mark.needs("text_stops")
-@pytest.mark.consistency("text_stops")
-@pytest.mark.usefixtures("in_float32")
-def test_a_stop_text_within_a_draft_ends_it(loop_with, speculative_prompts, model_run):
-    assert_it_ends_at_a_text(loop_with("told"), speculative_prompts, model_run.checkpoint.directory, within=True)
-
-
-def assert_it_ends_at_a_text(loop, prompts, directory, within):
-    ids, expected, end, text = late_text(loop, prompts, directory, within)
-
-    said = loop.say(ids, FEW, stop_text=text, arguments={"prompt": len(ids), "tokens": expected})
-
-    assert said["tokens"] == expected[:end]
-
-
-@pytest.mark.long
 @pytest.mark.consistency("sampled_drafts")
 @pytest.mark.usefixtures("in_float32")
 def test_a_penalty_counts_what_is_kept(loop_with, speculative_prompts):
@@ -278,33 +174,6 @@ def test_no_draft_changes_the_text(loop_with, speculative_prompts, model_run, ad
     drafted, kept = drafted_and_kept([said])
     assert kept <= 0.1 * drafted
     assert drafted > 0
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("in_float32")
-def test_an_end_that_is_drafted_and_not_said_ends_nothing(loop_with, speculative_prompts, model_run):
-    loop, ids, ends = loop_with("told"), speculative_prompts[1].ids, (model_run.checkpoint.ends or [0])[:1]
-    expected = loop.plain(ids, FEW, stop=ends)
-
-    said = loop.say(ids, FEW, stop=ends, arguments={"prompt": len(ids), "tokens": ends * FEW})
-
-    assert said["tokens"] == expected
-    assert sum(said["drafted"]) > 0
-
-
-@pytest.mark.long
-def test_the_context_can_be_filled_and_not_exceeded(loop_with, variant, text, model_run, settings):
-    limit = min(settings.plan.context, model_run.checkpoint.context)
-    if variant.variant.slow("prefill") and settings.plan.mode != "full":
-        pytest.skip(f"a prompt of {limit} tokens takes too long here; --full has it")
-    loop, ids = loop_with("lookup"), (text.ids * (limit // len(text.ids) + 1))[:limit]
-    room = min(limit, (loop.way.own and variant.variant.engine_class.own_positions) or limit)
-
-    said = loop.say(ids[: room - 9], 9)["tokens"]
-    assert len(said) == 9
-    assert unexplained(loop.flips(ids[: room - 9], 9, said)) == []
-    with pytest.raises(WorkerError, match=f"need {limit + 1} positions"):
-        loop.say(ids[:-8], 9)
 
 
 @pytest.mark.long
