@@ -28,7 +28,7 @@ def prompts_of_a_kind(request, every_speculative_prompt, settings):
 @pytest.fixture
 def in_turns(speculator, new_tokens, show):
     """in_turns(prompt): plainly and speculatively, in random order each round; seconds a token of both, and the answer, which
-    has to be the same each time.
+    in float32 has to be the same each time.
     """
 
     def run(prompt):
@@ -41,7 +41,8 @@ def in_turns(speculator, new_tokens, show):
                     seconds[name].append(speculator.timed(prompt.ids, new_tokens, plainly=name == "plain"))
                 update(turn + 1, ROUNDS)
         first, again = (speculator.say(prompt.ids, new_tokens) for _ in range(2))
-        assert all(first[name] == again[name] for name in ("tokens", "drafted", "accepted"))
+        same = all(first[name] == again[name] for name in ("tokens", "drafted", "accepted"))
+        assert same or not speculator.is_exact, f"{prompt.id}: asked again it says, drafts or keeps something else"
         return seconds, first
 
     return run

@@ -27,6 +27,12 @@ def unexplained(found):
     return [flip for flip in found if not flip.explained]
 
 
+def rejections(answers):
+    """Passes that kept less than was drafted; but for the last ones, whose drafts may reach beyond the end."""
+    passes = [pair for each in answers for pair in zip(each["drafted"][:-1], each["accepted"][:-1], strict=True)]
+    return sum(kept < drafted for drafted, kept in passes)
+
+
 def drafted_and_kept(answers):
     return [sum(itertools.chain.from_iterable(each[name] for each in answers)) for name in ("drafted", "accepted")]
 
@@ -43,8 +49,9 @@ def test_greedy_text_is_the_plain_one(speculator, speculative_prompts, new_token
     assert len(found) <= speculator.budget(new_tokens * len(answers))
     drafted, kept = drafted_and_kept(answers)
     # Not in vain: there were drafts, some were kept, and some were not, unless they are its own words.
-    assert 0 < kept < drafted or speculator.drafts_for_itself
-    assert kept >= speculator.least_kept * drafted
+    assert kept > 0
+    assert kept < drafted or speculator.drafts_for_itself
+    assert rejections(answers) <= speculator.most_rejections(drafted)
 
 
 @pytest.mark.long
@@ -85,12 +92,10 @@ def test_a_seed_says_the_same_again(speculator, speculative_prompts):
 
 
 @pytest.fixture
-def every_outcome(speculator, variant, model_run, speculative_prompts):
-    """A prompt, and each text of three tokens after it with its probability; of a tiny model, and drafts that are sampled."""
-    if model_run.checkpoint.parameters > SMALL or speculator.way.kind != "model":
-        pytest.skip(
-            "every outcome's probability is computed for a tiny model alone, and asked of drafts that are sampled"
-        )
+def every_outcome(variant, model_run, speculative_prompts):
+    """A prompt, and each text of three tokens after it with its probability; of a tiny model."""
+    if model_run.checkpoint.parameters > SMALL:
+        pytest.skip("every outcome's probability is computed for a tiny model alone")
     ids = speculative_prompts[0].ids[:16]
 
     def probabilities(said):
@@ -100,6 +105,13 @@ def every_outcome(speculator, variant, model_run, speculative_prompts):
     return ids, outcomes(probabilities, 3)
 
 
+@pytest.fixture
+def drawn_drafts(speculator):
+    if speculator.way.kind != "model":
+        pytest.skip("this way's drafts are certain, which have a test of their own")
+
+
+@pytest.mark.usefixtures("drawn_drafts", "in_float32")
 @pytest.mark.long
 @pytest.mark.consistency("sampled_drafts")
 def test_sampled_text_has_the_targets_distribution(speculator, every_outcome):
@@ -108,6 +120,20 @@ def test_sampled_text_has_the_targets_distribution(speculator, every_outcome):
     found = [speculator.say(ids, 3, sampling=FEW_CHOICES, seed=seed)["tokens"] for seed in range(RUNS)]
 
     assert probability(Counter(map(tuple, found)), exact) > ALPHA
+
+
+@pytest.mark.long
+@pytest.mark.consistency("sampled_drafts")
+@pytest.mark.usefixtures("in_float32")
+def test_sampled_text_after_certain_drafts_has_the_targets_distribution(loop_with, every_outcome):
+    loop, (ids, exact) = loop_with("told"), every_outcome
+    likeliest = {"prompt": len(ids), "tokens": list(max(exact, key=exact.__getitem__))}
+
+    answers = [loop.say(ids, 3, sampling=FEW_CHOICES, seed=seed, arguments=likeliest) for seed in range(RUNS)]
+
+    assert probability(Counter(tuple(each["tokens"]) for each in answers), exact) > ALPHA
+    drafted, kept = drafted_and_kept(answers)
+    assert 0 < kept < drafted
 
 
 @pytest.mark.long
@@ -151,7 +177,8 @@ def test_a_logit_bias_holds_within_a_draft(loop_with, speculative_prompts):
 
     assert banned not in expected
     assert said["tokens"] == expected
-    assert sum(said["accepted"]) > 0
+    # What comes before the second draft need not be counted.
+    assert sum(said["accepted"]) > 0 or unbiased.index(banned) <= 2 * (loop.gamma + 1)
 
 
 @pytest.mark.long

@@ -12,11 +12,11 @@ FEW = 24
 
 def late_ends(loop, prompts, within=True):
     """Prompts, their plain texts, and lengths of these, beyond two drafts of what will be said: within a draft, or, of a loop
-    that drafts beside the prompt already, at the end of one. Each pass says one token more than it drafted.
+    that drafts beside the prompt already, by the token that the target adds to one.
     """
     for prompt in prompts:
         expected = loop.plain(prompt.ids, FEW)
-        for end in range(2 * (loop.gamma + 1) + 1, FEW - loop.gamma):
+        for end in range(2 * (loop.gamma + 1) + 1, FEW):
             left = end % (loop.gamma + 1)
             if left > 1 if within else left == 0:
                 yield prompt.ids, expected, end
@@ -104,6 +104,7 @@ def assert_it_ends_at_a_text(loop, prompts, directory, within):
     said = loop.say(ids, FEW, stop_text=text, arguments={"prompt": len(ids), "tokens": expected})
 
     assert said["tokens"] == expected[:end]
+    assert sum(said["accepted"]) > 0
 
 
 @pytest.mark.usefixtures("in_float32")
@@ -114,7 +115,8 @@ def test_an_end_that_is_drafted_and_not_said_ends_nothing(loop_with, speculative
     said = loop.say(ids, FEW, stop=ends, arguments={"prompt": len(ids), "tokens": ends * FEW})
 
     assert said["tokens"] == expected
-    assert sum(said["drafted"]) > 0
+    # What ends at once leaves nothing to be drafted.
+    assert sum(said["drafted"]) > 0 or len(expected) <= 2
 
 
 def test_the_context_can_be_filled_and_not_exceeded(loop_with, variant, text, model_run, settings):
@@ -126,6 +128,6 @@ def test_the_context_can_be_filled_and_not_exceeded(loop_with, variant, text, mo
 
     said = loop.say(ids[: room - 9], 9)["tokens"]
     assert len(said) == 9
-    assert [flip for flip in loop.flips(ids[: room - 9], 9, said) if not flip.explained] == []
+    assert said == loop.plain(ids[: room - 9], 9) or not loop.is_exact
     with pytest.raises(WorkerError, match=f"need {limit + 1} positions"):
         loop.say(ids[:-8], 9)
