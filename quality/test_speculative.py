@@ -133,7 +133,8 @@ def test_sampled_text_after_certain_drafts_has_the_targets_distribution(loop_wit
 
     assert probability(Counter(tuple(each["tokens"]) for each in answers), exact) > ALPHA
     drafted, kept = drafted_and_kept(answers)
-    assert 0 < kept < drafted
+    # Of so short a text an engine's own loop counts next to nothing: neither the prompt's pass nor the last one.
+    assert 0 < kept < drafted or loop.way.own
 
 
 @pytest.mark.long
