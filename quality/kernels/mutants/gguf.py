@@ -164,7 +164,7 @@ def q6_k(rounding=np.rint, sub_blocks=16, highest=31):
         scales = np.divide(wanted, d, out=np.zeros_like(wanted), where=d > 0)
         scales = np.ceil(scales).clip(0, 127)
         step = (d * scales)[..., None]
-        codes = rounding(np.divide(parts, step, out=np.zeros_like(parts), where=step > 0)).clip(-32, highest) + 32
+        codes = rounding(np.divide(parts, step, out=np.zeros_like(parts), where=step > 0)).clip(-31, highest) + 32
         codes = codes.astype(np.uint8).reshape(len(values), 2, 4, 32)
         low = (codes[:, :, :2] & 15) | (codes[:, :, 2:] & 15) << np.uint8(4)
         high = np.bitwise_or.reduce((codes >> 4) << np.array([0, 2, 4, 6], np.uint8)[:, None], axis=2)
