@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fixtures.format import scale_rounding
-from fixtures.strategies import SHAPES, Block, batches
+from fixtures.strategies import SHAPES, Block, batches, fewer
 
 pytestmark = pytest.mark.needs("quantize")
 
@@ -157,6 +157,7 @@ def test_nan_is_not_lost(kernel, batch, at):
 
 @pytest.mark.parametrize("sign", [1, -1])
 @given(batches(most=2), places)
+@fewer(2)  # of each sign
 def test_infinity_is_not_lost(kernel, sign, batch, at):
     assert survives(kernel, kernel.values([batch[0], *batch]), at, sign * np.inf)
 
