@@ -2,21 +2,18 @@
 
 import pytest
 
-from fixtures import corpus
-
 pytestmark = [pytest.mark.asked, pytest.mark.needs("generate")]
 
 NEW_TOKENS = 48
 
 
-def test_answers(variant, model_run, settings, show, judge):
-    checkpoint = model_run.checkpoint
-    prompts = corpus.tokenize(checkpoint.directory, settings.prompts)
+def test_answers(variant, model_run, asked, show, judge):
+    prompts = asked(NEW_TOKENS)
 
     rows = []
     with show(f"{variant.variant.id} answers {len(prompts)} prompts") as update:
         for done, ids in enumerate(prompts, 1):
-            answer = variant.call("generate", batch=[ids], n=NEW_TOKENS, stop=checkpoint.ends)
+            answer = variant.call("generate", batch=[ids], n=NEW_TOKENS, stop=model_run.checkpoint.ends)
             rows += answer["tokens"]
             update(done, len(prompts))
 
