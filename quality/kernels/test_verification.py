@@ -86,19 +86,31 @@ def test_a_draft_from_the_very_same_distribution_is_kept(kernel):
     assert found["kept"] == [1]
 
 
+@pytest.mark.needs("temper")
+def test_a_temperature_is_each_requests_own(kernel):
+    drafted, temperatures = np.array([1, 3, 2]), np.array([0.5, 1.0, 2.0])
+    p = np.random.default_rng(0).dirichlet(np.ones(VOCABULARY), drafted.sum())
+
+    found = kernel.call("temper", form=kernel.form.name, p=p, drafted=drafted, temperatures=temperatures)
+
+    assert np.allclose(found, kernel.form.tempered(p, drafted, temperatures), atol=1e-5)
+
+
 def test_a_draft_that_is_too_likely_by_a_rounding_ends_nothing(kernel):
-    # Rejected, it leaves nothing that the target has more of, or next to nothing; a token has to come all the same.
+    # Rejected, it leaves nothing that the target has more of, or next to nothing; a token that it may say has to come all the
+    # same.
     rng = np.random.default_rng(0)
-    targets = rng.dirichlet(np.ones(VOCABULARY), 40).astype(np.float32)
+    targets = np.pad(rng.dirichlet(np.ones(VOCABULARY - 1), 40), ((0, 0), (1, 0))).astype(np.float32)
     drafts, tokens = targets.copy(), targets.argmax(axis=1)
     drafts[np.arange(len(drafts)), tokens] += 2 * np.spacing(targets.max(axis=1))
 
-    refused = [
-        kernel.refuses(
-            "verify", p=np.stack([p, p]).astype(float), q=q[None].astype(float), tokens=np.full((1, 1), token), seed=0,
-            uniform=1 - 2.0**-24,
+    def fails(p, q, token):
+        asked = {
+            "p": np.stack([p, p]).astype(float), "q": q[None].astype(float), "tokens": np.full((1, 1), token), "seed": 0,
+            "uniform": 1 - 2.0**-24,
+        }  # fmt: skip
+        return (
+            kernel.refuses("verify", **asked) or not p[kernel.call("verify", form=kernel.form.name, **asked)["next"][0]]
         )
-        for p, q, token in zip(targets, drafts, tokens, strict=True)
-    ]  # fmt: skip
 
-    assert not any(refused)
+    assert not any(fails(p, q, token) for p, q, token in zip(targets, drafts, tokens, strict=True))

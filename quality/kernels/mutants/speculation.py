@@ -66,6 +66,15 @@ def stopped_short(p, q, tokens, uniforms):
     return (kept, after) if kept < len(tokens) else (kept - 1, int(tokens[-1]))
 
 
+def tempered_by(change):
+    """temper(...) with other temperatures."""
+
+    def temper(p, drafted, temperatures):
+        return STEP.tempered(p, drafted, change(temperatures))
+
+    return temper
+
+
 STEPS = (
     ("all-kept", "drafts are kept without a check", loop(keep=lambda p, q, u: True)),
     ("none-kept", "no draft is ever kept", loop(keep=lambda p, q, u: False, after=lambda p, q: p)),
@@ -82,7 +91,13 @@ STEPS = (
     ("bonus-row", "the token after a whole draft is drawn from the last draft's row", loop(bonus=-2)),
     ("stopped-short", "the last of a whole draft is the target's own token", stopped_short),
 )  # fmt: skip
+TEMPERS = (
+    ("temperature-multiplied", "logits are multiplied by the temperature", lambda kinds: 1 / kinds),
+    ("first-temperature", "all requests have the first one's", lambda kinds: kinds[:1].repeat(len(kinds))),
+    ("temperatures-sorted", "requests are sorted by their temperatures, and these are not", lambda kinds: kinds[::-1]),
+)
 MUTANTS = (
     *(wrong(name, STEP, about, verify=one_by_one(step)) for name, about, step in STEPS),
     wrong("temperature", STEP, "the draft's temperature is not the one that it drew by", verify=at_another_temperature),
+    *(wrong(name, STEP, about, temper=tempered_by(change)) for name, about, change in TEMPERS),
 )
