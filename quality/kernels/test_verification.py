@@ -33,7 +33,7 @@ def case(request):
 
 @pytest.fixture(scope="module")
 def verified():
-    """By kernel and the drafts' distribution, what it has answered: several tests look at it."""
+    """By kernel and both distributions, what it has answered: several tests look at it."""
     return {}
 
 
@@ -41,7 +41,7 @@ def verified():
 def outcome(kernel, case, verified):
     """Of each run, how many tokens were kept, and the tokens that were said [runs, drafted + 1]; -1: none."""
     p, q, tokens = case
-    asked = kernel.kernel.id, q.tobytes()
+    asked = kernel.kernel.id, p.tobytes(), q.tobytes()
     if asked not in verified:
         verified[asked] = kernel.call("verify", form=kernel.form.name, p=p, q=q, tokens=tokens, seed=0)
     found = verified[asked]
