@@ -60,6 +60,7 @@ def test_words_are_the_stream_of_codes(kernel, layer):
         assert np.array_equal(found[name], words), name
 
 
+@pytest.mark.needs("grouped by index")
 def test_words_of_more_inputs_than_are_packed_at_once(kernel):
     # gptqmodel packs 8192 inputs a thread.
     codes, zeros, scales, groups = layer(np.random.default_rng(0), 2 * 8192 + 256, 32, 128)
@@ -124,6 +125,22 @@ def test_reading_gives_the_weights(kernel, layer):
     # The library multiplies in float16.
     expected = weight_of(codes, zeros, scales, groups).T.astype(np.float16).astype(np.float32)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.needs("ways to read")
+@given(seeds())
+def test_all_ways_to_read_agree(kernel, seed):
+    # Of one shape, for which a way may have to be compiled.
+    codes, zeros, scales, groups = layer(np.random.default_rng(seed), 128, 96, 64)
+    codes, zeros = cut(kernel.form, codes, zeros)
+    words = kernel.form.words(codes, zeros)
+
+    first, *others = (
+        kernel.call("unpack", form=kernel.form.name, **words, scales=scales, groups=groups, way=way)
+        for way in kernel.kernel.adapter.readers
+    )
+
+    assert all(np.array_equal(first, other) for other in others)
 
 
 @pytest.mark.needs("unpack", "grouped by index")

@@ -1,6 +1,7 @@
 """Products: of integers exact whatever the path, with quantized weights within the bound, and a row's result its own."""
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fixtures.formats.graphs import Layer
-from fixtures.strategies import fewer
+from fixtures.strategies import fewer, seeds
 
 
 @st.composite
@@ -62,16 +63,31 @@ def sizes(kernel):
     return [each for each in every if kernel.admits((each[2], each[1]))]
 
 
-@st.composite
-def weight_matrices(draw, kernel):
-    """Activations [rows, inner] and a weight [inner, columns]."""
-    block, inner, columns = draw(st.sampled_from(sizes(kernel)))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    # Below the least step that an engine takes there is nothing but zeros to be had.
-    scale = 2.0 ** draw(st.integers(-12 if kernel.form.least_step else -20, 8))
-    a = (rng.standard_normal((draw(st.integers(1, 5)), inner)) * scale).astype(np.float32)
-    weight = (rng.standard_normal((inner, columns)) * 2.0 ** rng.integers(-6, 6, columns)).astype(np.float32)
-    return a, weight, block
+@dataclass(frozen=True)
+class Matrices:
+    """How to make activations [rows, inner], of a magnitude of about 2 ** exponent, and a weight [inner, columns].
+
+    Which sizes there are, and how small values may be, the kernel tells.
+    """
+
+    size: int
+    rows: int
+    exponent: int
+    seed: int
+
+    def of(self, kernel):
+        known = sizes(kernel)
+        block, inner, columns = known[self.size % len(known)]
+        rng = np.random.default_rng(self.seed)
+        # Below the least step that an engine takes there is nothing but zeros to be had.
+        scale = 2.0 ** max(self.exponent, -12 if kernel.form.least_step else -20)
+        a = (rng.standard_normal((self.rows, inner)) * scale).astype(np.float32)
+        weight = (rng.standard_normal((inner, columns)) * 2.0 ** rng.integers(-6, 6, columns)).astype(np.float32)
+        return a, weight, block
+
+
+def matrices():
+    return st.builds(Matrices, st.integers(0, 2**16), st.integers(1, 5), st.integers(-20, 8), seeds())
 
 
 def largest(form, weight):
@@ -81,9 +97,9 @@ def largest(form, weight):
 
 
 @pytest.mark.needs("weight product")
-@given(st.data(), st.booleans(), st.integers(0, 11))
-def test_weight_product_is_within_the_bound(kernel, data, zeros, optimization):
-    a, weight, block = data.draw(weight_matrices(kernel))
+@given(matrices(), st.booleans(), st.integers(0, 11))
+def test_weight_product_is_within_the_bound(kernel, matrices, zeros, optimization):
+    a, weight, block = matrices.of(kernel)
 
     found = kernel.call(
         "multiply",
@@ -108,10 +124,10 @@ def test_weight_product_is_within_the_bound(kernel, data, zeros, optimization):
 
 
 @pytest.mark.needs("weight product", "rows apart")
-@given(st.data(), st.booleans())
+@given(matrices(), st.booleans())
 @fewer(3)
-def test_rows_do_not_depend_on_each_other(kernel, data, zeros):
-    assert_that_rows_are_apart(kernel, *data.draw(weight_matrices(kernel)), zeros)
+def test_rows_do_not_depend_on_each_other(kernel, matrices, zeros):
+    assert_that_rows_are_apart(kernel, *matrices.of(kernel), zeros)
 
 
 @pytest.mark.needs("weight product", "rows apart")

@@ -14,10 +14,10 @@ GPTQ4, VERSION_1 = packed_words.GPTQ["gptq4"], packed_words.GPTQ_V1["gptq4_v1"]
 
 
 class Several(Kernels):
-    """A library that takes more than one type, and has more than one way to pack."""
+    """A library that takes more than one type, and has more than one way to pack and to read."""
 
     dtypes = ("float16",)
-    packers = ("pack", "pack_again")
+    packers, readers = ("pack", "pack_again"), ("eager", "compiled")
 
 
 def as_given(values, layout, dtype):
@@ -46,6 +46,14 @@ def another_way(weight, scales, zeros, groups, way="pack"):
     stored = zeros if way == "pack" else zeros - 1
     codes = np.zeros(weight.T.shape, np.int64)
     return right(GPTQ4)["pack"](weight, scales, zeros, groups) | {"qzeros": GPTQ4.words(codes, stored)["qzeros"]}
+
+
+def another_reading(qweight, qzeros, scales, groups, way="eager"):
+    if way == "eager":
+        return right(GPTQ4)["unpack"](qweight, qzeros, scales, groups)
+    codes, zeros = codes_in(GPTQ4, qweight, qzeros)
+    codes_apart, zeros_apart = (codes * scales[groups]).astype(np.float16), (zeros * scales).astype(np.float16)[groups]
+    return (codes_apart - zeros_apart).astype(np.float32)
 
 
 def none_fills_its_word(weight, scales, zeros, groups):
@@ -150,6 +158,8 @@ MUTANTS = (
     laid("scaled-in-half", "float16 values are scaled in float16", scaled_in_its_own_type),
     Mutant("another-way", GPTQ4, "the second way to pack takes one off the zeros", {"pack": another_way}, Several,
            frozenset({"ways to pack"})),
+    Mutant("another-reading", GPTQ4, "compiled, it multiplies codes and zeros by the scale before it takes one from the other",
+           {"unpack": another_reading}, Several, frozenset({"ways to read"})),
     wrong("none-fills-its-word", VERSION_1, "a zero of none, less one, sets the bits of its neighbours",
           pack=none_fills_its_word),
     wrong("none-is-the-largest", VERSION_1, "a zero that is one beyond the largest code is read as that",
