@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from fixtures import corpus
-from fixtures.speculative import KINDS, acceptance
+from fixtures.speculative import KINDS, acceptance, seconds_a_token
 from fixtures.speculative import workload as name_of
 from fixtures.timing import worker_clock
 
@@ -16,6 +16,7 @@ pytestmark = [
 ]  # fmt: skip
 
 ROUNDS = 3
+WARM_UP = 8
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.replace(" ", "-"))
@@ -27,23 +28,24 @@ def prompts_of_a_kind(request, every_speculative_prompt, settings):
 
 @pytest.fixture
 def in_turns(speculator, new_tokens, show):
-    """in_turns(prompt): plainly and speculatively, in random order each round; seconds a token of both, and the answer, which
-    in float32 has to be the same each time.
+    """in_turns(prompt): plainly and speculatively, in random order each round; seconds a token of both, and the answer with
+    drafts, which in float32 has to be the same each time.
     """
 
     def run(prompt):
-        seconds, rng = {"plain": [], "drafted": []}, random.Random(prompt.id)
-        speculator.say(prompt.ids, 2)
-        speculator.timed(prompt.ids, new_tokens, plainly=True)
+        ways = {"plain": speculator.say_plainly, "drafted": speculator.say}
+        answers, rng = {name: [] for name in ways}, random.Random(prompt.id)
+        for say in ways.values():
+            say(prompt.ids, WARM_UP)
         with show(f"{speculator.resident.variant.label} {speculator.way} {prompt.id}") as update:
             for turn in range(ROUNDS):
-                for name in rng.sample(list(seconds), 2):
-                    seconds[name].append(speculator.timed(prompt.ids, new_tokens, plainly=name == "plain"))
+                for name in rng.sample(list(ways), 2):
+                    answers[name].append(ways[name](prompt.ids, new_tokens))
                 update(turn + 1, ROUNDS)
-        first, again = (speculator.say(prompt.ids, new_tokens) for _ in range(2))
-        same = all(first[name] == again[name] for name in ("tokens", "drafted", "accepted"))
+        first, *others = answers["drafted"]
+        same = all(first[name] == again[name] for again in others for name in ("tokens", "drafted", "accepted"))
         assert same or not speculator.is_exact, f"{prompt.id}: asked again it says, drafts or keeps something else"
-        return seconds, first
+        return {name: [seconds_a_token(answer) for answer in answers[name]] for name in ways}, first
 
     return run
 
