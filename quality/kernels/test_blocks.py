@@ -53,6 +53,7 @@ def test_many_blocks_are_as_each_alone(kernel, batch, seed):
     whole, alone = kernel.quantize(many), kernel.quantize(many[picked])
 
     assert same(part(whole, picked), alone)
+    assert np.array_equal(kernel.decode(whole)[picked], kernel.decode(alone))
 
 
 class Calls(RuleBasedStateMachine):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 
 from fixtures.format import rounded
+from fixtures.formats.codebooks import resized
 from fixtures.strategies import batches, fewer, seeds
 
 
@@ -17,6 +18,32 @@ def test_bytes_are_the_specified_ones(kernel, batch):
 
     for name, array in specified.items():
         assert np.array_equal(found[name], array)
+
+
+@pytest.mark.needs("sized")
+@given(batches(), seeds())
+def test_bytes_in_blocks_of_every_size(kernel, batch, number):
+    sizes = kernel.kernel.adapter.sizes
+    size = sizes[number % len(sizes)]
+    values = np.resize(kernel.values(batch), (max(sizes) // size, size))
+
+    found = kernel.call("sized", form=kernel.form.name, values=values)
+
+    for name, array in resized(kernel.form, size).encode(values).items():
+        assert np.array_equal(found[name], array)
+
+
+@pytest.mark.needs("mapped")
+@given(batches(), seeds())
+@fewer(4)
+def test_a_map_that_was_changed_in_place_is_the_one_that_counts(kernel, batch, seed):
+    values, rng = kernel.values(batch), np.random.default_rng(seed)
+    one, other = (np.sort(rng.uniform(kernel.form.levels[0], 1, 256)).astype(np.float32) for _ in range(2))
+
+    [after_another] = kernel.call("mapped", form=kernel.form.name, values=values, maps=np.stack([one, other]))[1:]
+
+    [alone] = kernel.call("mapped", form=kernel.form.name, values=values, maps=other[None])
+    assert np.array_equal(after_another, alone)
 
 
 @pytest.mark.needs("dequantize", "random")

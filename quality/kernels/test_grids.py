@@ -5,9 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.strategies import fewer
+
 pytestmark = pytest.mark.needs("grid")
 
 ROWS, COLUMNS = 3, 47
+# As a grid counts its zeros from its lowest integer on: the ends, and zero of each size of signed ones.
+SPECIAL = (0, -1, 8, 128, 2**15)
 
 
 @st.composite
@@ -17,7 +21,7 @@ def cases(draw):
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scales = np.exp2(rng.uniform(-20, 12, ROWS)).astype(np.float32)
-    zeros = rng.integers(0, 100, ROWS).astype(np.int32)
+    zeros = np.where(rng.random(ROWS) < 0.5, rng.integers(0, 2**16, ROWS), rng.choice(SPECIAL, ROWS)).astype(np.int32)
     steps = rng.integers(-300, 300, (ROWS, COLUMNS)) + rng.choice((0.5, 0.0, 0.25), (ROWS, COLUMNS))
     # Some small, some about the largest of a grid: 256, 448, 57,344, 65,535.
     steps *= rng.choice((1, 1, 1, 1.6, 200, 230, 2.0**-12, 2.0**-17), steps.shape)
@@ -47,6 +51,20 @@ def test_position_and_length_change_nothing(kernel, case):
     part = kernel.call("to_integers", values=np.ascontiguousarray(values[:, 5:18]), **arguments)
 
     assert np.array_equal(whole[:, 5:18], part)
+
+
+@given(cases(), st.integers(0, 2**16))
+@fewer(20)
+def test_many_values_are_as_each_alone(kernel, case, seed):
+    values, scales, zeros, number = case
+    zeros = kernel.form.zeros(zeros, scales)
+    arguments = {"form": kernel.form.name, "scales": scales, "zeros": zeros, "optimization": kernel.level(number)}
+    places = np.random.default_rng(seed).integers(values.shape[1], size=2**16 + 5)
+
+    whole = kernel.call("to_integers", values=np.ascontiguousarray(values[:, places]), **arguments)
+    alone = kernel.call("to_integers", values=values, **arguments)
+
+    assert np.array_equal(whole, alone[:, places])
 
 
 @given(cases())
@@ -84,6 +102,22 @@ def test_beyond_the_grid_is_its_end(kernel, case, far):
     found = kernel.call("to_integers", form=form.name, values=np.full_like(values, far), **arguments)
 
     assert (found == {True: form.high, False: form.low}[far > 0]).all()
+
+
+@pytest.mark.needs("no nan")
+@given(cases())
+def test_what_is_no_number_changes_nothing_beside_it(kernel, case):
+    # Integers cannot say it: which of them it becomes is the library's affair.
+    values, scales, zeros, number = case
+    zeros = kernel.form.zeros(zeros, scales)
+    arguments = {"form": kernel.form.name, "scales": scales, "zeros": zeros, "optimization": kernel.level(number)}
+    lost = values < 0
+
+    clean = kernel.call("to_integers", values=values, **arguments)
+    found = kernel.call("to_integers", values=np.where(lost, np.float32(np.nan), values), **arguments)
+
+    assert np.array_equal(found[~lost], clean[~lost])
+    assert ((found >= kernel.form.low) & (found <= kernel.form.high)).all()
 
 
 @pytest.mark.needs("nan")

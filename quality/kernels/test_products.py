@@ -161,6 +161,81 @@ def assert_that_rows_are_apart(kernel, a, weight, block, zeros):
     assert (apart <= kernel.form.apart(kernel.form.given(a), told, bias, block)).all()
 
 
+def with_nan(a, at):
+    """One of the activations is no number; which row that is in."""
+    row, column = at % len(a), at % a.shape[1]
+    return np.where(np.arange(a.size).reshape(a.shape) == row * a.shape[1] + column, np.float32(np.nan), a), row
+
+
+@pytest.mark.needs("weight product")
+@given(matrices(), st.booleans(), st.integers(0, 2**16))
+@fewer(3)
+def test_nan_in_a_product_is_not_lost(kernel, matrices, zeros, at):
+    a, weight, block = matrices.of(kernel)
+    spoiled, row = with_nan(a, at)
+    arguments = {"form": kernel.form.name, "weight": weight, "block": block, "zeros": zeros}
+
+    found = kernel.unless_refused(lambda: kernel.call("multiply", a=spoiled, **arguments))
+
+    assert found is None or not np.isfinite(found["product"][row]).any()
+
+
+@pytest.mark.needs("weight product", "rows apart")
+@given(matrices(), st.booleans(), st.integers(0, 2**16))
+@fewer(3)
+def test_nan_in_a_row_spoils_no_other(kernel, matrices, zeros, at):
+    a, weight, block = matrices.of(kernel)
+    spoiled, row = with_nan(a, at)
+    arguments = {"form": kernel.form.name, "weight": weight, "block": block, "zeros": zeros}
+
+    found = kernel.unless_refused(lambda: kernel.call("multiply", a=spoiled, **arguments))
+
+    clean = kernel.call("multiply", a=a, **arguments)["product"]
+    others = np.arange(len(a)) != row
+    assert found is None or np.array_equal(found["product"][others], clean[others])
+
+
+@pytest.fixture
+def with_threads(kernel):
+    """with_threads(count, method, **arguments): the call's answer, computed on so many cores."""
+
+    def ask(count, method, **arguments):
+        kernel.call("set_threads", form=kernel.form.name, threads=count)
+        return kernel.call(method, form=kernel.form.name, **arguments)
+
+    yield ask
+    kernel.call("set_threads", form=kernel.form.name, threads=0)
+
+
+@pytest.mark.needs("integer product", "set_threads")
+@given(integer_matrices())
+@fewer(8)
+def test_integer_product_is_the_same_on_any_number_of_cores(kernel, with_threads, case):
+    rows, inner, columns, values, share, seed = case
+    rng, form = np.random.default_rng(seed), kernel.form
+    a = integers(form.left, (rows, inner), values, share, rng)
+    b = integers(form.right, (inner, columns), values, 1, rng)
+    kernel.admit(a)
+
+    one, three = (with_threads(count, "multiply_integers", a=a, b=b) for count in (1, 3))
+
+    assert np.array_equal(one, three)
+
+
+@pytest.mark.needs("weight product", "set_threads")
+@given(matrices(), st.booleans())
+@fewer(8)
+def test_weight_product_is_the_same_on_any_number_of_cores(kernel, with_threads, matrices, zeros):
+    a, weight, block = matrices.of(kernel)
+
+    one, three = (with_threads(n, "multiply", a=a, weight=weight, block=block, zeros=zeros) for n in (1, 3))
+
+    told, bias = one["weight"], one.get("bias", np.zeros(weight.shape[1]))
+    apart = np.abs(kernel.form.stored(one["product"]) - kernel.form.stored(three["product"]))
+    assert np.array_equal(told, three["weight"])
+    assert (apart <= kernel.form.apart(kernel.form.given(a), told, bias, block)).all()
+
+
 @st.composite
 def quantized_layers(draw, form):
     """Activations, and a weight of that form's integers with a scale and a zero."""

@@ -5,14 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.format import largest_magnitude
 from fixtures.kernel import STORAGES
 
 
 @st.composite
 def shapes(draw):
-    """Up to four dimensions; the last in whole blocks and a rest, which is dropped where there can be none."""
-    leading = draw(st.lists(st.sampled_from((1, 2, 3)), max_size=3))
-    return leading, draw(st.integers(0, 3)), draw(st.sampled_from((0, 1, 2, 3, 31, 62, 63, 255)))
+    """Up to four dimensions; the last in whole blocks and a rest, which is dropped where there can be none. A rest below
+    zero lacks as many of one block more.
+    """
+    leading = draw(st.lists(st.sampled_from((0, 1, 1, 2, 2, 3, 3)), max_size=3))
+    return leading, draw(st.integers(0, 3)), draw(st.sampled_from((0, 1, 2, 3, 31, 62, 63, 255, -1, -2)))
 
 
 def drawn(form, rng, shape):
@@ -24,9 +27,9 @@ def drawn(form, rng, shape):
 def bounds(form, values):
     """Of each value in the flattened tensor, whose last block may be a part of one; and what a coarse table may add."""
     flat = values.ravel()
-    padded = np.pad(flat, (0, -flat.size % form.block), mode="edge").reshape(-1, form.block)
-    coarse = 2.0**-13 * np.abs(values).max(initial=0.0)
-    return form.bound(padded).ravel()[: flat.size].reshape(values.shape) + coarse
+    padded = np.pad(flat, (0, -flat.size % form.block)).reshape(-1, form.block)
+    every = form.bound(padded) + 2.0**-13 * largest_magnitude(padded)
+    return every.ravel()[: flat.size].reshape(values.shape)
 
 
 @pytest.mark.needs("shaped", "bound")
@@ -34,7 +37,7 @@ def bounds(form, values):
 def test_shape_and_values_come_back(kernel, shape, seed, storage):
     leading, blocks, rest = shape
     # Four values a word: any storage has whole words then.
-    last = max(blocks, 1) * kernel.form.block + rest // 8 * 8 * kernel.kernel.adapter.any_length
+    last = max(blocks, 1) * kernel.form.block + abs(rest) // 8 * 8 * kernel.kernel.adapter.any_length
     values = drawn(kernel.form, np.random.default_rng(seed), (*leading, last))
     kernel.admit(values)
 
@@ -48,7 +51,8 @@ def test_shape_and_values_come_back(kernel, shape, seed, storage):
 @given(shapes(), st.integers(0, 2**16))
 def test_any_length_comes_back(kernel, shape, seed):
     leading, blocks, rest = shape
-    values = drawn(kernel.form, np.random.default_rng(seed), (*leading, blocks * kernel.form.block + rest))
+    last = (blocks + (rest < 0)) * kernel.form.block + rest
+    values = drawn(kernel.form, np.random.default_rng(seed), (*leading, last))
     kernel.admit(values)
 
     found = kernel.call("shaped", form=kernel.form.name, values=values, storage="uint8")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fixtures.format import has_normal_scales
 from fixtures.strategies import Block, batches
 
 pytestmark = pytest.mark.needs("quantize")
@@ -22,12 +23,14 @@ def test_sign(kernel, batch):
 @given(batches(), st.integers(-3, 3))
 @example([Block("sparse", 0, 1516, ((0, "-tiny"),))], 1)  # zeros but for one value, once below the range
 def test_powers_of_two(kernel, batch, exponent):
-    # Well inside the range, so that no scale is a subnormal float16 on either side.
     values = kernel.values(batch, margin=2.0**4, normal=True)
 
-    scaled = kernel.round_trip(np.ldexp(values, exponent).astype(np.float32))
+    once, scaled = (kernel.quantize(each) for each in (values, np.ldexp(values, exponent).astype(np.float32)))
 
-    assert np.array_equal(scaled, np.ldexp(kernel.round_trip(values), exponent))
+    # A block's minimum may be so small that float16 has fewer bits for it on one side.
+    exact = has_normal_scales(kernel.form, once) & has_normal_scales(kernel.form, scaled)
+    kernel.suppose(exact.any())
+    assert np.array_equal(kernel.decode(scaled)[exact], np.ldexp(kernel.decode(once), exponent)[exact])
 
 
 @pytest.mark.needs("idempotent")

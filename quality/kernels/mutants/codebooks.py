@@ -7,6 +7,7 @@ from fixtures.formats import codebooks, rows
 from fixtures.mutant import swapped, wrong
 
 NF4, FP4, D8 = (codebooks.FORMATS[name] for name in ("nf4_b64", "fp4_b64", "dynamic8_b256"))
+BITS = rows.NBITS["nbits4_sym_b32"]
 INT8, U8 = rows.LLM_INT8["int8_row"], rows.DYNAMIC_U8["dynamic_u8"]
 
 
@@ -154,10 +155,24 @@ def saved_in_half(values):
 
 def mean_not_added(values):
     absmax = largest_magnitude(values)[:, 0]
-    return {"exact": absmax, "nested": absmax - absmax.mean()}
+    return {"block": 256, "exact": absmax, "nested": absmax - absmax.mean()}
+
+
+def nbits_cut_off(values):
+    """Codes are cut off where they should be rounded."""
+    stored = BITS.encode(values)
+    inverse = np.divide(1, stored["scale"], out=np.zeros_like(stored["scale"]), where=stored["scale"] != 0)
+    codes = np.floor(values * inverse[:, None] + 8).clip(0, 15).astype(np.uint8)
+    return {**stored, "packed": codes[:, ::2] | codes[:, 1::2] << np.uint8(4)}
+
+
+def nbits_high_first(stored):
+    return BITS.decode({**stored, "packed": swapped(stored["packed"])})
 
 
 MUTANTS = (
+    wrong("cut-off", BITS, "codes are cut off, not rounded", quantize=nbits_cut_off),
+    wrong("high-nibble-first", BITS, "the first of two codes is read from the high nibble", dequantize=nbits_high_first),
     wrong("saved-in-half", NF4, "maxima lose bits when they are saved", saved=saved_in_half),
     wrong("mean-not-added", NF4, "nested maxima are read without their mean", nested=mean_not_added),
     wrong("nibbles-swapped", NF4, "the first of two codes in the low nibble",

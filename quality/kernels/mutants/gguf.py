@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fixtures.format import half, half_bytes, largest_magnitude
+from fixtures.format import half, half_away, half_bytes, largest_magnitude
 from fixtures.formats import gguf_simple, gguf_super
 from fixtures.formats.gguf_simple import BLOCKS
 from fixtures.mutant import Mutant, swapped, wrong
@@ -51,7 +51,7 @@ def q4_0(pack=None, **wrong):
     return quantize
 
 
-def q8_0(divisor=127, rounding=gguf_simple.half_away, scale=lambda d: d):
+def q8_0(divisor=127, rounding=half_away, scale=lambda d: d):
     def quantize(values):
         d = largest_magnitude(values) / np.float32(divisor)
         used = scale(d)
@@ -153,18 +153,23 @@ def wrong_level(stored):
     return np.where(right == scale * 13, scale * 12, right)
 
 
-def q6_k(rounding=np.rint, sub_blocks=16, highest=31):
-    """A plain quantizer: each sub-block's scale from its largest magnitude, then each code."""
+def q6_k(rounding=np.rint, highest=31, times=1):
+    """A plain quantizer: of the scales about that by which each sub-block's largest magnitude is the lowest code the best."""
 
     def quantize(values):
         parts = values.reshape(len(values), 16, 16).astype(np.float64)
-        peaks = np.abs(parts).max(axis=2).reshape(len(values), sub_blocks, -1).max(axis=2)
-        wanted = np.repeat(peaks, 16 // sub_blocks, axis=1) / 31
-        d = half(half_bytes((wanted.max(axis=1, keepdims=True) / 127).astype(np.float32))).astype(np.float64)
-        scales = np.divide(wanted, d, out=np.zeros_like(wanted), where=d > 0)
-        scales = np.ceil(scales).clip(0, 127)
+        at = np.abs(parts).argmax(axis=2)[..., None]
+        wanted = np.take_along_axis(parts, at, 2)[..., 0] / -32
+        d = half(half_bytes((np.abs(wanted).max(axis=1, keepdims=True) / 128).astype(np.float32))).astype(np.float64)
+        middle = np.rint(np.divide(wanted, d, out=np.zeros_like(wanted), where=d > 0))
+        scales = (middle[..., None] + np.sign(middle)[..., None] * np.arange(-6, 7)).clip(-127, 127)
+        step = (d[..., None] * scales)[..., None]
+        wide = np.broadcast_to(parts[:, :, None], (*step.shape[:3], 16))
+        tried = rounding(np.divide(wide, step, out=np.zeros_like(wide), where=step != 0)).clip(-32, highest)
+        best = ((tried * step - wide) ** 2).sum(axis=3).argmin(axis=2)[..., None]
+        scales = (times * np.take_along_axis(scales, best, 2)[..., 0]).clip(-128, 127)
         step = (d * scales)[..., None]
-        codes = rounding(np.divide(parts, step, out=np.zeros_like(parts), where=step > 0)).clip(-31, highest) + 32
+        codes = rounding(np.divide(parts, step, out=np.zeros_like(parts), where=step != 0)).clip(-32, highest) + 32
         codes = codes.astype(np.uint8).reshape(len(values), 2, 4, 32)
         low = (codes[:, :, :2] & 15) | (codes[:, :, 2:] & 15) << np.uint8(4)
         high = np.bitwise_or.reduce((codes >> 4) << np.array([0, 2, 4, 6], np.uint8)[:, None], axis=2)
@@ -192,7 +197,17 @@ def unsearched(values):
     return {BLOCKS: np.concatenate([pairs, packed, *map(half_bytes, wholes)], axis=1)}
 
 
+def nothing(name):
+    """No scale, and so no value."""
+    form = SUPER[name]
+    size = round(form.block * form.bits_per_weight / 8)
+    zeros = {"quantize": lambda values: {BLOCKS: np.zeros((len(values), size), np.uint8)}}
+    return Mutant("nothing", form, "all values are zeros", zeros)
+
+
 MUTANTS = (
+    *map(nothing, ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs")),
+    wrong("twice-the-scale", SUPER["q6_k"], "scales are twice those that fit", quantize=q6_k(times=2)),
     wrong("unsearched", SUPER["q2_k"], "scales are those of the ends, and not searched for", quantize=unsearched),
     Mutant("right-plain", SUPER["q6_k"], "", {"quantize": q6_k()}),
     wrong("cut-off", SUPER["q6_k"], "codes are cut off, not rounded", quantize=q6_k(np.trunc)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fixtures.format import largest_magnitude, rounded
+from fixtures.format import half_away, largest_magnitude, rounded
 from fixtures.formats import codebooks, gguf_simple, packed_words, rows
 from fixtures.formats.gguf_simple import BLOCKS
 from fixtures.kernel import Kernels, arranged
@@ -10,6 +10,7 @@ from fixtures.launcher import WorkerError
 from fixtures.mutant import Mutant, codes_in, right, wrong
 
 Q8_0, NF4, APART = gguf_simple.FORMATS["q8_0"], codebooks.FORMATS["nf4_b64"], rows.OUTLIERS["int8_row_outliers"]
+DYNAMIC8 = codebooks.FORMATS["dynamic8_b256"]
 GPTQ4, VERSION_1 = packed_words.GPTQ["gptq4"], packed_words.GPTQ_V1["gptq4_v1"]
 
 
@@ -34,7 +35,7 @@ def scaled_in_its_own_type(values, layout, dtype):
     given = arranged(values, layout).astype(dtype)
     d = np.abs(given).max(axis=1, keepdims=True) / given.dtype.type(127)
     inverse = np.divide(given.dtype.type(1), d, out=np.zeros_like(d), where=d != 0)
-    codes = gguf_simple.half_away((given * inverse).astype(np.float32)).clip(-127, 127).astype(np.int8)
+    codes = half_away((given * inverse).astype(np.float32)).clip(-127, 127).astype(np.int8)
     return {BLOCKS: np.concatenate([Q8_0.encode(values)[BLOCKS][:, :2], codes.view(np.uint8)], axis=1)}
 
 
@@ -144,7 +145,52 @@ def of_whole_blocks(name, about, shaped):
     return Mutant(name, Q8_0, about, {"shaped": shaped}, Kernels, frozenset({"whole blocks"}))
 
 
+class Sizes(Kernels):
+    """A library whose format is the same in blocks of some sizes."""
+
+    sizes = (32, 64, 128)
+
+
+def in_blocks(block):
+    """Blocks of the size that `block` makes of the one asked for."""
+
+    def sized(values):
+        one = codebooks.resized(NF4, block(values.shape[1]))
+        found = one.encode(values.reshape(-1, one.block))
+        codes = found["codes"].reshape(len(values), -1)
+        return {"codes": codes, "absmax": found["absmax"][: len(values)]}
+
+    return {"sized": sized}
+
+
+def by_map(used):
+    """Values by maps of eight bits, of which `used(maps)` are those that count."""
+
+    def mapped(values, maps):
+        peak = largest_magnitude(values)
+        scaled = np.divide(values, peak, out=np.zeros_like(values), where=peak > 0)
+        return [each[np.abs(scaled[..., None] - each).argmin(axis=2)] * peak for each in used(maps)]
+
+    return {"mapped": mapped}
+
+
+def first_map_kept(maps):
+    return [maps[0]] * len(maps)
+
+
+def spread(values):
+    """A block that is not finite spoils all."""
+    lost = not np.isfinite(values).all()
+    return Q8_0.encode(np.full_like(values, np.nan) if lost else values)
+
+
 MUTANTS = (
+    wrong("spread", Q8_0, "what is not finite spoils all blocks", quantize=spread),
+    Mutant("right-sized", NF4, "", in_blocks(lambda block: block), Sizes),
+    Mutant("smallest-blocks", NF4, "blocks are of the smallest size, whatever is asked for",
+           in_blocks(lambda block: min(block, 32)), Sizes),
+    Mutant("right-mapped", DYNAMIC8, "", by_map(list)),
+    Mutant("first-map-kept", DYNAMIC8, "a map that was changed is not looked at again", by_map(first_map_kept)),
     of_whole_blocks("right-whole", "", whole_blocks),
     of_whole_blocks("padded", "a row of a part of a block is padded, not refused", padded_blocks),
     of_shape("right-shaped", ""),
