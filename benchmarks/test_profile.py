@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fixtures import power
-from fixtures.memory import arithmetic, bandwidth
+from fixtures.memory import arithmetic, bandwidth, on_gpus
 from fixtures.workload import Workload, prompt
 
 pytestmark = [pytest.mark.profiled, pytest.mark.needs("generate", "profile")]
@@ -17,7 +17,7 @@ def test_where_the_time_goes(variant, text, settings, judge):
     [ids] = prompt(text.ids, WORK)
     device = variant.variant.device
 
-    with power.used(device) as used:
+    with power.used(device, lambda: on_gpus(variant.worker.pid)) as used:
         variant.call("generate", batch=[ids], n=WORK.new)
     found = variant.call("profile", ids=ids, n=WORK.new)
 
@@ -26,7 +26,11 @@ def test_where_the_time_goes(variant, text, settings, judge):
         "operations_per_second": arithmetic(device, settings.threads),
         "bytes_per_token": variant.facts["bytes_read_per_token"],
     }
-    energy = {"joules": used.joules if math.isfinite(used.joules) else None, "utilisation": used.utilisation}
+    energy = {
+        "joules": used.joules if math.isfinite(used.joules) else None,
+        "utilisation": used.utilisation,
+        "gpu_memory": used.held,
+    }
     measured = judge("profiled_time", WORK, [found["seconds"]], details={**found, **peaks, **energy})
     assert measured.value > 0
     assert sum(found["layers"].values()) > 0
