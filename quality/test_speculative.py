@@ -108,7 +108,7 @@ def test_a_seed_says_the_same_again(speculator, speculative_prompts):
 
 @pytest.fixture
 def chances(variant):
-    """chances(ids, said, sampling): after the prompt, of each token said, the probabilities [vocabulary] it should have had."""
+    """chances(ids, said, sampling): of each token said after the prompt the probabilities [vocabulary] that it should have."""
 
     def of(ids, said, sampling):
         text = [*ids, *said]
