@@ -4,6 +4,7 @@ import pytest
 
 from fixtures import corpus
 from fixtures.launcher import WorkerError
+from fixtures.speculative import Way
 
 pytestmark = [pytest.mark.needs("generate", "logits"), pytest.mark.once_an_engine, pytest.mark.long]
 
@@ -107,6 +108,21 @@ def assert_it_ends_at_a_text(loop, prompts, directory, within):
 
     assert said["tokens"] == expected[:end]
     assert sum(said["accepted"]) > 0
+
+
+@pytest.mark.needs("text_stops")
+@pytest.mark.consistency("text_stops_of_models")
+@pytest.mark.usefixtures("in_float32")
+def test_a_stop_text_ends_what_a_model_drafts(speculator, speculative_prompts, model_run):
+    if speculator.way != Way("model", own=True):
+        pytest.skip("stop texts of an engine's own loop, beside a draft model")
+    ids, expected, end, text = late_text(speculator, speculative_prompts, model_run.checkpoint.directory, within=False)
+
+    said = speculator.say(ids, FEW, stop_text=text)
+
+    assert text in corpus.detokenize(model_run.checkpoint.directory, [said["tokens"]])[0]
+    assert said["tokens"][:end] == expected[:end]
+    assert len(said["tokens"]) < FEW
 
 
 @pytest.mark.usefixtures("in_float32")
