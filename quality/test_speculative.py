@@ -18,8 +18,8 @@ SAMPLED = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 
 PENALIZED = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "repetition_penalty": 1.3}
 BIASED = PENALIZED | {"repetition_penalty": 1.0}
 NEVER, ALWAYS = -100.0, 100.0
-# So warm that no token is nearly certain. Drafts that are colder are nearly so, and about half of them are kept: a loop that
-# says something else in place of the others is seen after some 400 tokens.
+# So warm that no token is nearly certain. Of a surer model's drafts about half are kept; a loop that draws anew from the
+# target in place of the rest is seen after some 500 tokens. One as sure as the target shows less.
 WARM = {"temperature": 1.0, "top_k": 4, "top_p": 1.0, "repetition_penalty": 1.0}
 NUCLEUS = {"temperature": 1.1, "top_k": 8, "top_p": 0.8, "repetition_penalty": 1.0}
 # So many tokens after each prompt of so many; or so few, so often.
