@@ -4,10 +4,13 @@ import pytest
 
 from fixtures import corpus
 from fixtures.launcher import WorkerError
+from fixtures.speculative import Way
 
 pytestmark = [pytest.mark.needs("generate", "logits"), pytest.mark.once_an_engine, pytest.mark.long]
 
 FEW = 24
+# So many tokens are left where the context is almost full: more than two passes of a whole draft may say.
+END = 14
 
 
 def late_ends(loop, prompts, within=True):
@@ -107,6 +110,21 @@ def assert_it_ends_at_a_text(loop, prompts, directory, within):
     assert sum(said["accepted"]) > 0
 
 
+@pytest.mark.needs("text_stops")
+@pytest.mark.consistency("text_stops_of_models")
+@pytest.mark.usefixtures("in_float32")
+def test_a_stop_text_ends_what_a_model_drafts(speculator, speculative_prompts, model_run):
+    if speculator.way != Way("model", own=True):
+        pytest.skip("stop texts of an engine's own loop, beside a draft model")
+    ids, expected, end, text = late_text(speculator, speculative_prompts, model_run.checkpoint.directory, within=False)
+
+    said = speculator.say(ids, FEW, stop_text=text)
+
+    assert text in corpus.detokenize(model_run.checkpoint.directory, [said["tokens"]])[0]
+    assert said["tokens"][:end] == expected[:end]
+    assert len(said["tokens"]) < FEW
+
+
 @pytest.mark.usefixtures("in_float32")
 def test_an_end_that_is_drafted_and_not_said_ends_nothing(loop_with, speculative_prompts, model_run):
     loop, ids, ends = loop_with("told"), speculative_prompts[1].ids, (model_run.checkpoint.ends or [0])[:1]
@@ -119,15 +137,42 @@ def test_an_end_that_is_drafted_and_not_said_ends_nothing(loop_with, speculative
     assert sum(said["drafted"]) > 0 or len(expected) <= 2
 
 
-def test_the_context_can_be_filled_and_not_exceeded(loop_with, variant, text, model_run, settings):
+@pytest.fixture
+def longest(variant, text, model_run, settings):
+    """A text that fills the context."""
     limit = min(settings.plan.context, model_run.checkpoint.context)
     if variant.variant.slow("prefill") and settings.plan.mode != "full":
         pytest.skip(f"a prompt of {limit} tokens takes too long here; --full has it")
-    loop, ids = loop_with("lookup"), (text.ids * (limit // len(text.ids) + 1))[:limit]
-    room = min(limit, (loop.way.own and variant.variant.engine_class.own_positions) or limit)
+    return (text.ids * (limit // len(text.ids) + 1))[:limit]
 
-    said = loop.say(ids[: room - 9], 9)["tokens"]
-    assert len(said) == 9
-    assert said == loop.plain(ids[: room - 9], 9) or not loop.is_exact
-    with pytest.raises(WorkerError, match=f"need {limit + 1} positions"):
-        loop.say(ids[:-8], 9)
+
+def almost(loop, longest):
+    """As much of it as leaves room for the END in the loop's own cache."""
+    own = loop.resident.variant.engine_class.own_positions if loop.way.own else None
+    return longest[: min(len(longest), own or len(longest)) - END]
+
+
+def test_the_context_can_be_filled_and_not_exceeded(loop_with, longest):
+    loop = loop_with("told")
+    ids = almost(loop, longest)
+    expected = loop.plain(ids, END)
+
+    said = loop.say(ids, END, arguments={"prompt": len(ids), "tokens": expected})
+
+    assert len(said["tokens"]) == END
+    assert said["tokens"] == expected or not loop.is_exact
+    assert sum(said["drafted"]) > 0
+    with pytest.raises(WorkerError, match=f"need {len(longest) + 1} positions"):
+        loop.say(longest[: 1 - END], END, kind="lookup", arguments={})
+
+
+def test_a_draft_model_fills_the_context_too(speculator, longest):
+    if speculator.way.kind != "model":
+        pytest.skip("this way has no model whose cache could be too small")
+    ids = almost(speculator, longest)
+
+    said = speculator.say(ids, END)
+
+    assert len(said["tokens"]) == END
+    assert said["tokens"] == speculator.plain(ids, END) or not speculator.is_exact
+    assert sum(said["drafted"]) > 0
