@@ -23,7 +23,8 @@ def test_sign(kernel, batch):
 @given(batches(), st.integers(-3, 3))
 @example([Block("sparse", 0, 1516, ((0, "-tiny"),))], 1)  # zeros but for one value, once below the range
 def test_powers_of_two(kernel, batch, exponent):
-    values = kernel.values(batch, margin=2.0**4, normal=True)
+    # So far inside the range that no scale or reciprocal is a subnormal number on either side.
+    values = kernel.values(batch, margin=2.0**6, normal=True)
 
     once, scaled = (kernel.quantize(each) for each in (values, np.ldexp(values, exponent).astype(np.float32)))
 
@@ -48,5 +49,5 @@ def test_order_of_values(kernel, batch):
 
     found = kernel.round_trip(values)
 
-    for row, became in zip(values, found, strict=True):
+    for row, became in zip(values, found.astype(np.float64), strict=True):
         assert (np.diff(became[np.argsort(row, kind="stable")]) >= 0).all()
