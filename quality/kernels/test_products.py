@@ -169,7 +169,7 @@ def with_nan(a, at):
 
 @pytest.mark.needs("weight product")
 @given(matrices(), st.booleans(), st.integers(0, 2**16))
-@fewer(3)
+@fewer(8)
 def test_nan_in_a_product_is_not_lost(kernel, matrices, zeros, at):
     a, weight, block = matrices.of(kernel)
     spoiled, row = with_nan(a, at)
@@ -182,7 +182,7 @@ def test_nan_in_a_product_is_not_lost(kernel, matrices, zeros, at):
 
 @pytest.mark.needs("weight product", "rows apart")
 @given(matrices(), st.booleans(), st.integers(0, 2**16))
-@fewer(3)
+@fewer(8)
 def test_nan_in_a_row_spoils_no_other(kernel, matrices, zeros, at):
     a, weight, block = matrices.of(kernel)
     spoiled, row = with_nan(a, at)
@@ -209,7 +209,7 @@ def with_threads(kernel):
 
 @pytest.mark.needs("integer product", "set_threads")
 @given(integer_matrices())
-@fewer(8)
+@fewer(13)
 def test_integer_product_is_the_same_on_any_number_of_cores(kernel, with_threads, case):
     rows, inner, columns, values, share, seed = case
     rng, form = np.random.default_rng(seed), kernel.form
@@ -224,7 +224,7 @@ def test_integer_product_is_the_same_on_any_number_of_cores(kernel, with_threads
 
 @pytest.mark.needs("weight product", "set_threads")
 @given(matrices(), st.booleans())
-@fewer(8)
+@fewer(13)
 def test_weight_product_is_the_same_on_any_number_of_cores(kernel, with_threads, matrices, zeros):
     a, weight, block = matrices.of(kernel)
 
