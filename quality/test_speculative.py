@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 
 from fixtures.drafters import Table
-from fixtures.goodness import probability_of_likeliest
+from fixtures.goodness import probability_of_ranks
 from fixtures.speculation import dense
 from fixtures.speculative import outcomes
 
@@ -138,7 +138,7 @@ def test_sampled_text_has_the_targets_distribution(speculator, speculative_promp
     drawn = []
     for (ids, sampling), answer in zip(starts, answers, strict=True):
         drawn += zip(answer["tokens"], chances(ids, answer["tokens"], sampling), strict=True)
-    assert probability_of_likeliest(drawn) > ALPHA
+    assert probability_of_ranks(drawn) > ALPHA
     drafted, kept = drafted_and_kept(answers)
     assert 0 < kept <= drafted
     assert kept < drafted or speculator.drafts_for_itself
@@ -168,7 +168,7 @@ def test_sampled_text_after_certain_drafts_has_the_targets_distribution(loop_wit
 
     texts = [tuple(answer["tokens"]) for answer in answers]
     drawn = [(text[at], known(text[:at])) for text in texts for at in range(1, BRIEF)]
-    assert probability_of_likeliest(drawn) > ALPHA
+    assert probability_of_ranks(drawn) > ALPHA
     drafted, kept = drafted_and_kept(answers)
     # Of so short a text an engine's own loop counts next to nothing: neither the prompt's pass nor the last one.
     assert 0 < kept < drafted or loop.way.own
