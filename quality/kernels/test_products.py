@@ -161,23 +161,23 @@ def assert_that_rows_are_apart(kernel, a, weight, block, zeros):
     assert (apart <= kernel.form.apart(kernel.form.given(a), told, bias, block)).all()
 
 
-def with_nan(a, at):
-    """One of the activations is no number; which row that is in."""
-    row, column = at % len(a), at % a.shape[1]
-    return np.where(np.arange(a.size).reshape(a.shape) == row * a.shape[1] + column, np.float32(np.nan), a), row
+def spoiled_product(kernel, drawn, zeros, at):
+    """What becomes of the product, None if it is refused, when one of the activations is no number; which rows have it."""
+    a, weight, block = drawn.of(kernel)
+    spoiled, row = a.copy(), at % len(a)
+    spoiled[row, at % a.shape[1]] = np.nan
+    arguments = {"form": kernel.form.name, "weight": weight, "block": block, "zeros": zeros}
+    found = kernel.unless_refused(lambda: kernel.call("multiply", a=spoiled, **arguments)["product"])
+    return found, np.arange(len(a)) == row
 
 
 @pytest.mark.needs("weight product")
 @given(matrices(), st.booleans(), st.integers(0, 2**16))
 @fewer(8)
 def test_nan_in_a_product_is_not_lost(kernel, matrices, zeros, at):
-    a, weight, block = matrices.of(kernel)
-    spoiled, row = with_nan(a, at)
-    arguments = {"form": kernel.form.name, "weight": weight, "block": block, "zeros": zeros}
+    found, lost = spoiled_product(kernel, matrices, zeros, at)
 
-    found = kernel.unless_refused(lambda: kernel.call("multiply", a=spoiled, **arguments))
-
-    assert found is None or not np.isfinite(found["product"][row]).any()
+    assert found is None or not np.isfinite(found[lost]).any()
 
 
 @pytest.mark.needs("weight product", "rows apart")
@@ -185,14 +185,11 @@ def test_nan_in_a_product_is_not_lost(kernel, matrices, zeros, at):
 @fewer(8)
 def test_nan_in_a_row_spoils_no_other(kernel, matrices, zeros, at):
     a, weight, block = matrices.of(kernel)
-    spoiled, row = with_nan(a, at)
-    arguments = {"form": kernel.form.name, "weight": weight, "block": block, "zeros": zeros}
+    clean = kernel.call("multiply", form=kernel.form.name, a=a, weight=weight, block=block, zeros=zeros)["product"]
 
-    found = kernel.unless_refused(lambda: kernel.call("multiply", a=spoiled, **arguments))
+    found, lost = spoiled_product(kernel, matrices, zeros, at)
 
-    clean = kernel.call("multiply", a=a, **arguments)["product"]
-    others = np.arange(len(a)) != row
-    assert found is None or np.array_equal(found["product"][others], clean[others])
+    assert found is None or np.array_equal(found[~lost], clean[~lost])
 
 
 @pytest.fixture

@@ -158,6 +158,11 @@ def mean_not_added(values):
     return {"block": 256, "exact": absmax, "nested": absmax - absmax.mean()}
 
 
+def large_misread(stored):
+    values = NF4.decode(stored)
+    return np.roll(values, 1, axis=0) if values.nbytes > 2**18 else values
+
+
 def nbits_cut_off(values):
     """Codes are cut off where they should be rounded."""
     stored = BITS.encode(values)
@@ -189,6 +194,7 @@ MUTANTS = (
     wrong("stale-cache", NF4, "an earlier answer for an array of the same shape and start", quantize=stale()),
     wrong("every-fifth", NF4, "each fifth call's maxima are a millionth too large", quantize=every_fifth()),
     wrong("large-truncates", NF4, "another path above 256 KiB", quantize=large_truncates),
+    wrong("large-misread", NF4, "above 256 KiB each block is read as the one before", dequantize=large_misread),
     wrong("not-finite-swallowed", NF4, "NaN and infinity become zero", quantize=finite_only),
     wrong("read-in-half", NF4, "dequantized in float16", dequantize=read_in_half),
     wrong("sign-lost-when-large", FP4, "signs are lost above 256 KiB", quantize=sign_lost_when_large),
