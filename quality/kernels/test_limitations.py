@@ -69,6 +69,14 @@ def test_blocks_of_the_stated_sizes_and_no_others(kernel):
     assert refused == set(others)
 
 
+@pytest.mark.needs("refused weight product")
+def test_a_product_that_there_is_not_is_refused(kernel):
+    # ONNX Runtime on a CPU reads zeros in floats and scattered groups of four bits, either of which in two, neither in eight.
+    a, weight = layer(2)
+
+    assert kernel.refuses("multiply", a=a, weight=weight, zeros=True, block=32)
+
+
 @pytest.mark.needs("shaped", "whole blocks")
 @pytest.mark.parametrize("more", [1, -1])
 def test_a_row_of_a_part_of_a_block_is_refused(kernel, more):

@@ -12,6 +12,8 @@ U8I8, I8I8 = products.INTEGER_PRODUCTS["u8xi8"], products.INTEGER_PRODUCTS["i8xi
 CALL = products.DYNAMIC_PRODUCTS["x86_dynamic_product"]
 BIAS, HALF = products.NBITS_PRODUCTS["nbits4_product_bias"], products.NBITS_PRODUCTS["nbits4_product_half"]
 LAYER = products.LAYERS["nf4_layer"]
+ORDER, REFUSED = products.NBITS_PRODUCTS["nbits4_product_order"], products.NBITS_PRODUCTS["nbits8_product_order"]
+POINTS = products.NBITS_PRODUCTS["nbits4_product_points"]
 NBITS, ROUNDED = products.NBITS_PRODUCTS["nbits4_product"], products.NBITS_PRODUCTS["nbits4_product_int8"]
 
 
@@ -62,6 +64,26 @@ def sizes_refused(a, weight, block, zeros, **_):
 
 def any_size(a, weight, block, zeros, **_):
     return multiply(NBITS, a, weight, block, zeros)
+
+
+def taken(a, weight, block, zeros, **_):
+    return multiply(ORDER, a, weight, block, zeros)
+
+
+def zeros_dropped(a, weight, block, zeros, **_):
+    """Zeros are told, and read as the middle of the codes."""
+    found = multiply(POINTS, a, weight, block, zeros)
+    middle = multiply(POINTS, a, weight, block, zeros=False)
+    return {**found, "product": middle["product"]}
+
+
+def order_dropped(a, weight, block, zeros, **_):
+    """Inputs are multiplied with the weights of their groups, one group after the other, though they lie scattered."""
+    by_group = np.random.default_rng(0).permutation(len(weight))
+    stored = rounded_weight(weight[by_group], 4, block, zeros)
+    told = np.empty_like(stored)
+    told[by_group] = stored
+    return {"product": (a.astype(np.float64) @ stored).astype(np.float32), "weight": told}
 
 
 def rows_apart(a, weight, block, zeros, **_):
@@ -139,6 +161,9 @@ def whole_shares(rows, cores):
 MUTANTS = (
     Mutant("right-sizes", NBITS, "", {"multiply": sizes_refused}, Blocks, frozenset({"block sizes"})),
     Mutant("any-size", NBITS, "blocks of any size are taken", {"multiply": any_size}, Blocks, frozenset({"block sizes"})),
+    Mutant("taken-silently", REFUSED, "what there is not is computed, anyhow", {"multiply": taken}),
+    Mutant("zeros-dropped", POINTS, "zeros count nothing", {"multiply": zeros_dropped}),
+    Mutant("order-dropped", ORDER, "groups out of order are read in order", {"multiply": order_dropped}),
     Mutant("any-step", CALL, "steps as small as need be", {"multiply": any_step}),
     Mutant("activations-cut-off", CALL, "activations are cut off, not rounded", {"multiply": activations_cut_off}),
     Mutant("bias-dropped", BIAS, "nothing is added", {"multiply": bias_dropped}),
