@@ -70,6 +70,13 @@ def no_minimum(raw, values):
     raw[:, 2:4] = 0
 
 
+def sixteen_steps(values):
+    low = values.min(axis=1, keepdims=True)
+    d = (values.max(axis=1, keepdims=True) - low) / np.float32(16)
+    codes = np.rint((values - low) / np.where(d == 0, 1, d)).clip(0, 15).astype(np.uint8)
+    return {BLOCKS: np.concatenate([half_bytes(d), half_bytes(low), codes[:, :16] | codes[:, 16:] << 4], axis=1)}
+
+
 def fifth_bits_backwards(raw, values):
     raw[:, 2:6] = np.packbits(np.unpackbits(raw[:, 2:6], axis=1), axis=1, bitorder="little")
 
@@ -223,6 +230,7 @@ MUTANTS = (
     wrong("fifth-bits-dropped", Q5_0, "the fifth bits are not stored", quantize=edited(Q5_0, fifth_bits_dropped)),
     wrong("no-minimum", Q5_1, "the minimum is not stored", quantize=edited(Q5_1, no_minimum)),
     wrong("no-minimum", Q4_1, "the minimum is not stored", quantize=edited(Q4_1, no_minimum)),
+    wrong("sixteen-steps", Q4_1, "sixteen steps lead to the greatest value, which has no code", quantize=sixteen_steps),
     wrong("half-to-even", Q8_0, "ties go to the even code", quantize=q8_0(rounding=np.rint)),
     wrong("too-few-steps", Q8_0, "half a step too many for the largest, which wraps", quantize=q8_0(divisor=127.5)),
     wrong("double-rounded-scale", Q8_0, "the rounded scale divides", quantize=q8_0(scale=rounded_to_half)),
