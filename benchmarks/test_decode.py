@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fixtures.memory import arithmetic, bandwidth
+from fixtures.peaks import arithmetic, bandwidth
 from fixtures.timing import worker_clock
 
 pytestmark = [pytest.mark.benchmark(timer=worker_clock, group="decode"), pytest.mark.needs("generate")]

@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.kernel_work import VALUES, work
-from fixtures.memory import bandwidth
+from fixtures.peaks import bandwidth
 from fixtures.timing import worker_clock
 
 ROUNDS = 5

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from fixtures import power
-from fixtures.memory import arithmetic, bandwidth, on_gpus
+from fixtures.memory import on_gpus
+from fixtures.peaks import arithmetic, bandwidth
 from fixtures.workload import Workload, prompt
 
 pytestmark = [pytest.mark.profiled, pytest.mark.needs("generate", "profile")]
