@@ -12,6 +12,7 @@ DYNAMIC_SHARE = 0.00703126
 
 @pytest.mark.needs("saved")
 @given(batches())
+@example([Block("constant", 0), Block("constant", 127), Block("constant", 127)])  # too large a sum: nested maxima are NaN
 @fewer(5)
 def test_saving_changes_nothing(kernel, batch):
     values = kernel.values(batch)
@@ -19,7 +20,7 @@ def test_saving_changes_nothing(kernel, batch):
     saved = kernel.call("saved", form=kernel.form.name, values=values)
 
     for name, array in saved["before"].items():
-        assert np.array_equal(array, saved["after"][name])
+        assert np.array_equal(array, saved["after"][name], equal_nan=True)
 
 
 @pytest.mark.needs("nested")
@@ -27,7 +28,7 @@ def test_saving_changes_nothing(kernel, batch):
 @example([Block("uniform", 0, 1)], 40)  # a maximum whose code the table of limited fineness misses
 @fewer(4)
 def test_maxima_quantized_too(kernel, batch, seed):
-    # More than two blocks of 256 maxima, the last of them a part of one.
+    # More than two blocks of 256 maxima, the last of them a part of one; from float32's largest number their sum is far away.
     rng, few = np.random.default_rng(seed), kernel.values(batch, margin=1e20)
     values = few[rng.integers(len(few), size=600)] * np.exp2(rng.uniform(-8, 0, (600, 1))).astype(np.float32)
 
