@@ -71,7 +71,7 @@ def test_blocks_of_the_stated_sizes_and_no_others(kernel):
 
 @pytest.mark.needs("refused weight product")
 def test_a_product_that_there_is_not_is_refused(kernel):
-    # ONNX Runtime on a CPU reads zeros in floats and scattered groups of four bits, either of which in two, neither in eight.
+    # ONNX Runtime on a CPU has zeros in floats and scattered groups in four bits; in two not both, in eight neither.
     a, weight = layer(2)
 
     assert kernel.refuses("multiply", a=a, weight=weight, zeros=True, block=32)
